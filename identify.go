@@ -13,6 +13,7 @@ import (
 	"github.com/verydeep/vgg/internal/boundedjson"
 	"github.com/verydeep/vgg/internal/interchange"
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/releases"
@@ -127,6 +128,11 @@ func (d *Description) Open(ctx context.Context) (*Model, error) {
 	if d == nil || d.file == nil {
 		return nil, errors.New("vgg: an empty description, want one that Identify returns")
 	}
+	if d.Options.FCStorage == nn.InFile {
+		if err := d.keepInFile(); err != nil {
+			return nil, err
+		}
+	}
 	n, err := network.New(d.Options)
 	if err != nil {
 		return nil, err
@@ -140,6 +146,19 @@ func (d *Description) Open(ctx context.Context) (*Model, error) {
 		}
 	}
 	return &Model{Net: n, Classes: d.Classes, Thresholds: d.Thresholds, Preprocess: d.Preprocess, Provenance: d.Provenance, Localisation: d.Localisation}, nil
+}
+
+// keepInFile holds the fully connected weights in memory after all where the file doesn't
+// have them as they are read.
+func (d *Description) keepInFile() error {
+	chain, err := network.Plan(d.Options)
+	if err != nil {
+		return err
+	}
+	if !interchange.CanStay(d.file, chain.Params(), d.from) {
+		d.Options.FCStorage = nn.F32
+	}
+	return nil
 }
 
 // identifyNative recognises a file that Save wrote.

@@ -27,8 +27,14 @@ const modulePath = "github.com/verydeep/vgg"
 // level. Paths are relative to the module; "" is the root package. What is
 // under tools is outside the order, and nothing imports it.
 var levels = map[string]int{
+	"accel":                 3,
+	"accel/hlo":             0,
+	"accel/pjrt":            0,
+	"internal/remote":       1,
+	"accel/plugins":         0,
 	"architecture":          0,
 	"comm":                  0,
+	"comm/launch":           0,
 	"comm/mpi":              1,
 	"internal/atomicfile":   0,
 	"internal/boundedjson":  0,
@@ -63,6 +69,7 @@ var levels = map[string]int{
 	"stylise":               6,
 	"train":                 6,
 	"internal/vggtest/tiny": 6,
+	"internal/vggtest/xla":  3,
 	"localize":              7,
 	"report":                7,
 	"transfer":              7,

@@ -22,6 +22,10 @@ type AmbiguousError = interchange.AmbiguousError
 type OpenOptions struct {
 	// FCStorage is the format of the fully connected layers' weights in memory; see
 	// [network.Options]. Empty: [nn.F32].
+	//
+	// [nn.InFile] leaves them in the file, which stays open as long as the model is used and
+	// must not be written to: a pass after that is [weights.ErrChanged]. Where the file's
+	// tensors are compressed or in another order, they are held in memory in 32 bits.
 	FCStorage nn.Storage
 	// Config is the configuration, for files whose tensors don't tell it. Weights that
 	// contradict it are an error.
@@ -102,9 +106,14 @@ func OpenFS(ctx context.Context, fsys fs.FS, name string, o OpenOptions) (*Model
 	return openFile(ctx, f, o)
 }
 
-// openFile reads the model of a file and closes it.
-func openFile(ctx context.Context, f *weights.File, o OpenOptions) (*Model, error) {
-	defer f.Close()
+// openFile reads the model of a file and closes it, unless weights stay there. Then the file
+// is closed when nothing refers to it any more, as package os closes files.
+func openFile(ctx context.Context, f *weights.File, o OpenOptions) (m *Model, err error) {
+	defer func() {
+		if err != nil || m.Net.Options().FCStorage != nn.InFile {
+			f.Close()
+		}
+	}()
 	d, err := Identify(ctx, f, o)
 	if err != nil {
 		return nil, err

@@ -1,5 +1,5 @@
-// Package comm connects the ranks that train one network together: all-reduce, broadcast
-// and barrier.
+// Package comm connects the ranks that train one network together: all-reduce,
+// all-gather, broadcast and barrier.
 //
 // [Local] makes a group of ranks within this process, one goroutine a rank.
 package comm
@@ -25,6 +25,10 @@ type Group interface {
 	AllReduce(ctx context.Context, tree Tree, parts [][]float32) error
 	// AllReduce64 is AllReduce in float64.
 	AllReduce64(ctx context.Context, tree Tree, parts [][]float64) error
+	// AllGather gives every rank what each has: rank r brings the elements bounds[r] …
+	// bounds[r+1]−1 of data, and all of them are there when it returns. data has the same length
+	// on all ranks, and bounds, Size+1 of them, are the same.
+	AllGather(ctx context.Context, data []float32, bounds []int) error
 	// Broadcast copies the data of rank root to the data of every rank. Lengths must match.
 	Broadcast(ctx context.Context, root int, data []float32) error
 	// Barrier returns when every rank has called it.

@@ -22,6 +22,7 @@ func Local(ranks int) []Group {
 // hub is the state that the ranks of a local group share.
 type hub struct {
 	size   int
+	first  int           // number of the first rank: with [Nest] not 0
 	failed chan struct{} // closed when the group has failed
 
 	mu      sync.Mutex
@@ -44,7 +45,7 @@ func (g *local) Size() int { return g.hub.size }
 func (g *local) Abort(err error) {
 	g.hub.mu.Lock()
 	defer g.hub.mu.Unlock()
-	g.hub.fail(fmt.Errorf("comm: rank %d: %w", g.rank, err))
+	g.hub.fail(rankError(g.hub.first+g.rank, err))
 }
 
 // fail makes the group fail, and returns the error that it failed with first. mu is held.
@@ -67,7 +68,7 @@ func (g *local) meet(ctx context.Context, bring any) error {
 	}
 	if ctx.Err() != nil {
 		defer h.mu.Unlock()
-		return h.fail(fmt.Errorf("comm: rank %d: %w", g.rank, context.Cause(ctx)))
+		return h.fail(rankError(h.first+g.rank, context.Cause(ctx)))
 	}
 	if bring != nil { // without an argument, other ranks may still read
 		h.brought[g.rank] = bring
@@ -96,12 +97,13 @@ func (g *local) meet(ctx context.Context, bring any) error {
 		return nil
 	default:
 	}
-	return h.fail(fmt.Errorf("comm: rank %d: %w", g.rank, context.Cause(ctx)))
+	return h.fail(rankError(h.first+g.rank, context.Cause(ctx)))
 }
 
 // mismatch makes the group fail, because the ranks' calls differ. Every rank calls it.
 func (g *local) mismatch(rank int, got, want string) error {
-	return g.failed("comm: rank %d calls %s, rank 0 %s: want the same call of all ranks", rank, got, want)
+	first := g.hub.first
+	return g.failed("comm: rank %d calls %s, rank %d %s: want the same call of all ranks", first+rank, got, first, want)
 }
 
 // failed makes the group fail with an error of the given text.
@@ -244,15 +246,9 @@ func allReduce[T number](ctx context.Context, g *local, scratch *[][]T, tree Tre
 	if err := g.same(func(b any) string { return b.(reduction[T]).wrong() }); err != nil {
 		return err
 	}
-	all := make(map[Span][]T)
-	for rank, b := range h.brought {
-		spans, r := tree.Spans(tree.Share(rank, h.size)), b.(reduction[T])
-		if len(spans) != len(r.parts) {
-			return g.failed("comm: rank %d calls AllReduce with %d parts, want %d", rank, len(r.parts), len(spans))
-		}
-		for i, s := range spans {
-			all[s] = r.parts[i]
-		}
+	all, err := brought[T](h, tree, h.size)
+	if err != nil {
+		return err
 	}
 	n := len(parts[0])
 	for from, end := g.rank*n/h.size, (g.rank+1)*n/h.size; from < end; from += sumBlock {
@@ -265,6 +261,42 @@ func allReduce[T number](ctx context.Context, g *local, scratch *[][]T, tree Tre
 	return g.leave(ctx)
 }
 
+// brought returns the parts that the ranks of the hub have brought to an all-reduce of a group
+// of the given size.
+func brought[T number](h *hub, tree Tree, size int) (map[Span][]T, error) {
+	all := make(map[Span][]T)
+	for i, b := range h.brought {
+		rank, r := h.first+i, b.(reduction[T])
+		spans := tree.Spans(tree.Share(rank, size))
+		if len(spans) != len(r.parts) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return nil, h.fail(fmt.Errorf("comm: rank %d calls AllReduce with %d parts, want %d", rank, len(r.parts), len(spans)))
+		}
+		for i, s := range spans {
+			all[s] = r.parts[i]
+		}
+	}
+	return all, nil
+}
+
+// RankError is the reason why a rank made its group fail.
+type RankError struct {
+	Rank int
+	Err  error
+}
+
+func (e *RankError) Error() string { return fmt.Sprintf("comm: rank %d: %v", e.Rank, e.Err) }
+func (e *RankError) Unwrap() error { return e.Err }
+
+// rankError names the rank of an error, unless it is named.
+func rankError(rank int, err error) error {
+	if _, ok := errors.AsType[*RankError](err); ok {
+		return err
+	}
+	return &RankError{rank, err}
+}
+
 func ctxOr(ctx context.Context, h *hub) error {
 	if err := h.cause(); err != nil {
 		return err
@@ -272,7 +304,7 @@ func ctxOr(ctx context.Context, h *hub) error {
 	if ctx.Err() != nil {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return h.fail(fmt.Errorf("comm: rank 0: %w", context.Cause(ctx)))
+		return h.fail(rankError(0, context.Cause(ctx)))
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 // Epoch returns the batches of one pass over the data, in order. Batch b has
 // the images at places b·Batch to (b+1)·Batch-1 of the epoch's order. Every
 // image is in exactly one batch (except with DropLast); an unreadable one is
-// listed in its Bad.
+// listed in its Bad. With Parts, this holds for the batches of all parts together.
 //
 // Workers goroutines prepare batches ahead of their use, in a ring of three
 // buffers (more if Batch is less than Workers). The goroutines have stopped when
@@ -56,7 +56,7 @@ func (l *Loader) EpochFrom(ctx context.Context, epoch, batch int) iter.Seq2[*Bat
 			}
 			p.free <- s
 		}
-		if readable == 0 && batch == 0 {
+		if readable == 0 && batch == 0 && l.Parts <= 1 { // else other parts may have some
 			yield(nil, noneReadable(l.Data, firstBad.Index, firstBad.Err))
 		}
 	}
@@ -89,7 +89,12 @@ func (l *Loader) start(ctx context.Context, epoch, batch int) *pipeline {
 	}
 	jobs := make(chan job)
 	order := l.Order(epoch)
-	p.unread = l.Data.aheadBut(p.ctx, order[batch*l.Batch:min(l.Batches()*l.Batch, len(order))], func(i int) bool { return l.decoded.get(i).Image != nil })
+	var own []int // images of this part, in the order of their use
+	for b := batch; b < l.Batches(); b++ {
+		first, end := l.Places(b)
+		own = append(own, order[first:end]...)
+	}
+	p.unread = l.Data.aheadBut(p.ctx, own, func(i int) bool { return l.decoded.get(i).Image != nil })
 	p.wg.Go(func() {
 		defer close(jobs)
 		for b := batch; b < l.Batches(); b++ {
@@ -99,8 +104,8 @@ func (l *Loader) start(ctx context.Context, epoch, batch int) *pipeline {
 			case <-p.ctx.Done():
 				return
 			}
-			first := b * l.Batch
-			s.reset(first, order[first:min(first+l.Batch, len(order))])
+			first, end := l.Places(b)
+			s.reset(first, order[first:end])
 			p.queue <- s
 			for i := range s.indices {
 				select {

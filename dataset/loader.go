@@ -1,6 +1,7 @@
 package dataset
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -43,6 +44,12 @@ type Loader struct {
 	Seed     uint64
 	Views    int  // crops of each image: epoch e shows crop 1 + (e−1) mod Views of every image; 0: new crops each epoch
 	DropLast bool // leave out the last images of the order that don't fill a batch
+
+	// Parts, if above 1, is the number of loaders that divide every batch among them; this one
+	// prepares part Part, 0 … Parts−1: of a batch with n places those from ⌊Part·n/Parts⌋ to
+	// ⌊(Part+1)·n/Parts⌋−1. Its batches have fewer images, at the positions and with the bits of
+	// the whole batch.
+	Part, Parts int
 
 	Workers    int             // images prepared at once; 0: GOMAXPROCS
 	CacheBytes int64           // most bytes of decoded images kept for the next epochs; 0: [DefaultCacheBytes]; [NoCache]: none
@@ -102,6 +109,8 @@ func (l *Loader) validate() error {
 		return fmt.Errorf("field Batch %d, want 1 or more", l.Batch)
 	case l.crop() < 1:
 		return fmt.Errorf("field Crop %d, want 1 or more", l.crop())
+	case l.Parts < 0 || l.Part < 0 || l.Part >= max(1, l.Parts):
+		return fmt.Errorf("field Part %d of %d, want 0 to one less than Parts", l.Part, l.Parts)
 	case l.Workers < 0:
 		return fmt.Errorf("field Workers %d, want 0 or more", l.Workers)
 	case l.CacheBytes < 0 && l.CacheBytes != NoCache:
@@ -186,4 +195,23 @@ func (l *Loader) cacheBytes() int64 {
 }
 
 // slotImages is the most images that a batch of this loader can have.
-func (l *Loader) slotImages() int { return min(l.Batch, l.Data.Len()) }
+func (l *Loader) slotImages() int {
+	parts := max(1, l.Parts)
+	return (min(l.Batch, l.Data.Len()) + parts - 1) / parts
+}
+
+// Places returns the positions in an epoch's order that batch b of this loader has:
+// from … to−1.
+func (l *Loader) Places(b int) (from, to int) {
+	first := b * l.Batch
+	n, parts := min(l.Batch, l.Data.Len()-first), max(1, l.Parts)
+	return first + l.Part*n/parts, first + (l.Part+1)*n/parts
+}
+
+// Prepare returns what an epoch shows of sample i, (3,Crop,Crop), outside the epoch's batches.
+// Its error is that of an unreadable image.
+func (l *Loader) Prepare(ctx context.Context, epoch, i int) ([]float32, View, error) {
+	p, x := preparer{loader: l, view: l.View(epoch)}, make([]float32, 3*l.crop()*l.crop())
+	v, err := p.prepare(ctx, x, i)
+	return x, v, err
+}

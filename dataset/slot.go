@@ -43,6 +43,9 @@ func (l *Loader) newSlot() *slot {
 func (s *slot) reset(first int, indices []int) {
 	s.first, s.indices = first, indices
 	s.pending.Store(int64(len(indices)))
+	if len(indices) == 0 { // a part of a batch with fewer images than parts
+		s.ready <- struct{}{}
+	}
 }
 
 // at returns the buffer of image i of the batch.

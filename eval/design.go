@@ -65,7 +65,7 @@ func (n Net) storage() nn.Storage {
 
 // id identifies the network, shown images by a setting, in a result file.
 func (n Net) id(d design, s Setting) NetID {
-	return NetID{n.Weights, n.SHA256, n.storage(), d.preprocess, s}
+	return NetID{n.Weights, n.SHA256, n.storage(), n.Device, d.preprocess, s}
 }
 
 // check returns an error if the network gives no classes, [vgg.ErrHeadless] or a

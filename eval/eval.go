@@ -77,6 +77,7 @@ type Net struct {
 	Weights   string     // name in results
 	SHA256    string     // of the file of weights; empty where there is none
 	FCWeights nn.Storage // format of the fully connected weights in memory; empty: [nn.F32]
+	Device    string     // where it computes, as results tell it; empty: the processor
 	// Description, where set, is what [vgg.Identify] says of the file of weights. All checks
 	// go by it. Without it the network is opened for them too.
 	Description *vgg.Description

@@ -1,6 +1,7 @@
 package eval
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -53,6 +54,8 @@ type NetID struct {
 	Weights   string     `json:"weights"`    // name in reports
 	SHA256    string     `json:"sha256"`     // of the file of weights
 	FCWeights nn.Storage `json:"fc_weights"` // type of the fully connected weights in memory
+	// Device is where the network computes; empty: the processor, by this library's kernels.
+	Device string `json:"device,omitempty"`
 	// Preprocess is that of the file of weights, or the one given in its place.
 	Preprocess preprocess.Spec `json:"preprocess"`
 	Setting
@@ -141,6 +144,8 @@ func (h Header) difference(want Header) string {
 			return differ(w.Weights+": preprocessing", n.Preprocess, w.Preprocess)
 		case n.FCWeights != w.FCWeights:
 			return differ(w.Weights+": fully connected weights in", n.FCWeights, w.FCWeights)
+		case n.Device != w.Device:
+			return differ(w.Weights+": device", cmp.Or(n.Device, "the processor"), cmp.Or(w.Device, "the processor"))
 		}
 	}
 	if !slices.Equal(h.Classes, want.Classes) {

@@ -70,5 +70,5 @@ func (c *Chain) AveragePooled() *Chain {
 		}
 		layers[i] = l
 	}
-	return newChain(c.in, layers, c.team.Load())
+	return c.derived(c.in, layers)
 }

@@ -18,6 +18,7 @@ import (
 type Chain struct {
 	in     int // channels
 	layers []Layer
+	runner Runner // nil: the CPU
 	team   atomic.Pointer[kernel.Team]
 
 	mu   sync.Mutex
@@ -65,7 +66,27 @@ func (c *Chain) SetThreads(n int) {
 // Share returns a chain of the same layers, with the same parameters, whose passes run on
 // other threads, of the given number.
 func (c *Chain) Share(threads int) *Chain {
-	return newChain(c.in, c.layers, kernel.NewTeam(threads))
+	s := newChain(c.in, c.layers, kernel.NewTeam(threads))
+	s.runner = c.runner
+	return s
+}
+
+// SetWinograd chooses the forms of Winograd's algorithm by which training computes 3×3
+// convolutions and their gradients. They round differently, so the bits of a run depend on
+// them. m is 6, the default: those of inference, up to F(6×6,3×3); or 4: F(4×4,3×3) alone, of
+// whole tiles, by which earlier versions trained. It is an error if m is another number.
+// Training that has been prepared must not be used afterwards.
+func (c *Chain) SetWinograd(m int) error {
+	purpose, ok := map[int]kernel.Purpose{4: kernel.Training4, 6: kernel.Training}[m]
+	if !ok {
+		return fmt.Errorf("nn: training by Winograd's algorithm with tiles of %d×%[1]d, want 4 or 6", m)
+	}
+	for _, l := range c.layers {
+		if conv, ok := l.(*Conv); ok {
+			conv.trains = purpose
+		}
+	}
+	return nil
 }
 
 // Threads is the number of threads that share the work of one pass.
@@ -204,7 +225,8 @@ func (ws *workspace) plan(c *Chain, n, h, w int) error {
 	if err != nil {
 		return err
 	}
-	lens, _, _ := inferenceLens(steps, shapes, n, threads)
+	lens, scratch, _ := inferenceLens(steps, shapes, n, threads)
+	ws.work.Reserve(kernel.Scratch{Filters: scratch.Filters})
 	for i, l := range lens {
 		if cap(ws.buf[i]) < l {
 			ws.buf[i] = nil // free the old one before the new one is allocated
@@ -314,6 +336,9 @@ func (c *Chain) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error {
 	if err != nil {
 		return err
 	}
+	if c.runner != nil {
+		return c.forwardElsewhere(ctx, y, x, h, w)
+	}
 	ws, err := c.take(n, h, w)
 	if err != nil {
 		return err
@@ -329,9 +354,28 @@ func (c *Chain) ForwardContext(ctx context.Context, y, x *tensor.Tensor) error {
 			return context.Cause(ctx)
 		}
 		ws.step(i)
+		if err := ws.work.Failed(); err != nil {
+			return err
+		}
 	}
 	out.ToNCHW(y.Data)
 	return nil
+}
+
+// forwardElsewhere is ForwardContext by the chain's runner.
+func (c *Chain) forwardElsewhere(ctx context.Context, y, x *tensor.Tensor, h, w int) error {
+	shapes, err := c.Shapes(h, w)
+	if err != nil {
+		return err
+	}
+	s := shapes[len(shapes)-1]
+	if want := []int{x.Shape[0], s.C, s.H, s.W}; !slices.Equal(y.Shape, want) {
+		return fmt.Errorf("nn: output of shape %v, want %v", y.Shape, want)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return c.runner.Forward(ctx, c, y, x)
 }
 
 // step runs step i of inference.
@@ -380,6 +424,9 @@ func (c *Chain) Profile(x *tensor.Tensor) ([]StepTime, error) {
 	for i, s := range ws.steps {
 		ws.step(i)
 		lap(s.layer.Name(), s.pool)
+	}
+	if err := ws.work.Failed(); err != nil {
+		return nil, err
 	}
 	out := &ws.acts[len(ws.acts)-1]
 	out.ToNCHW(make([]float32, out.N*out.C*out.H*out.W))

@@ -242,7 +242,7 @@ func TestForwardThreads(t *testing.T) {
 	for _, s := range sizes {
 		x := images(3, s[0], s[1], s[2])
 		var first []float32
-		for _, threads := range []int{1, 2, 7} {
+		for _, threads := range []int{1, 2, 7, 16, 64} {
 			c := testChain(t, threads, true)
 			if c.Threads() != threads {
 				t.Errorf("%d threads, want %d", c.Threads(), threads)

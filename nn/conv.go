@@ -19,7 +19,9 @@ type Conv struct {
 	g            kernel.Conv
 	ReLU         bool
 	Weight, Bias *Param
+	passing      bool // inference transforms the weights in every pass, in scratch: see [InFile]
 
+	trains  kernel.Purpose                 // how training computes the layer
 	mu      sync.Mutex                     // held while filters are computed
 	filters [3]atomic.Pointer[transformed] // by tile size: F(2×2), F(4×4), F(6×6)
 	folded  atomic.Pointer[folded]         // the layer and the batch normalisation after it
@@ -30,7 +32,7 @@ type Conv struct {
 // layer becomes part of a chain.
 func NewConv(name string, c, k, r, pad int, relu bool) *Conv {
 	g := kernel.Conv{C: c, K: k, R: r, Pad: pad}
-	return &Conv{name: name, g: g, ReLU: relu, Weight: weight(name+".weight", g), Bias: vector(name+".bias", k)}
+	return &Conv{name: name, g: g, ReLU: relu, trains: kernel.Training, Weight: weight(name+".weight", g), Bias: vector(name+".bias", k)}
 }
 
 // NewFC returns a fully connected layer over inputs of c channels and side × side
@@ -62,10 +64,14 @@ func (l *Conv) Out(in Shape) (Shape, error) {
 // winograd returns the plan of a pass over n images; ok is false where Winograd's algorithm
 // doesn't pay.
 func (l *Conv) winograd(n int, in Shape, threads int, train bool) (kernel.Winograd, bool) {
-	if l.Weight.format != 0 {
+	if !l.Weight.held() {
 		return kernel.Winograd{}, false
 	}
-	return l.g.PlanWinograd(n, in.H, in.W, threads, train)
+	purpose := kernel.Inference
+	if train {
+		purpose = l.trains
+	}
+	return l.g.PlanWinograd(n, in.H, in.W, threads, purpose)
 }
 
 func (l *Conv) border(n int, in Shape, threads int, train bool) border {
@@ -87,9 +93,16 @@ func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Sc
 		if train {
 			return p.TrainingScratch(l.g, n, in.H, in.W, threads, data)
 		}
-		return p.Scratch(l.g, n, in.H, in.W)
+		s := p.Scratch(l.g, n, in.H, in.W)
+		if l.passing {
+			s.Filters = p.FilterLen(l.g)
+		}
+		return s
 	}
-	if l.Weight.format != 0 {
+	switch {
+	case l.Weight.inFile:
+		return l.g.SourceScratch(n, in.H, in.W)
+	case l.Weight.format != 0:
 		return l.g.HalfScratch(n, in.H, in.W, threads)
 	}
 	s := l.g.ForwardScratch(n, in.H, in.W, threads)
@@ -105,7 +118,7 @@ func (l *Conv) scratch(n int, in Shape, threads int, train, data bool) kernel.Sc
 // filterLen is the length, in floats, of the transformed weights that inference on n images
 // keeps, or of their gradient that training keeps.
 func (l *Conv) filterLen(n int, in Shape, threads int, train bool) int {
-	if p, ok := l.winograd(n, in, threads, train); ok {
+	if p, ok := l.winograd(n, in, threads, train); ok && (train || !l.passing) {
 		return p.FilterLen(l.g)
 	}
 	return 0
@@ -114,6 +127,8 @@ func (l *Conv) filterLen(n int, in Shape, threads int, train bool) int {
 func (l *Conv) forward(w *kernel.Work, x, y *kernel.Act, p Pass) {
 	plan, ok := l.winograd(x.N, Shape{x.C, x.H, x.W}, w.Team.Threads(), p.Train)
 	switch {
+	case l.Weight.inFile:
+		w.SourceForward(l.g, x, l.Weight.from, l.Bias.Value, l.ReLU, y)
 	case l.Weight.half != nil:
 		w.HalfForward(l.g, x, l.Weight.half, l.Bias.Value, l.ReLU, y)
 	case !ok:
@@ -148,6 +163,11 @@ type transformed struct {
 // filter returns the transformed weights, and computes them if the weights have changed.
 // All passes share them.
 func (l *Conv) filter(w *kernel.Work, p kernel.Winograd) []float32 {
+	if l.passing {
+		u := w.FiltersOf(p, l.g)
+		w.WinogradFilter(p, l.g, l.Weight.Value, u)
+		return u
+	}
 	kept := &l.filters[p.M/2-1]
 	if t := kept.Load(); t != nil && t.version == l.Weight.version.Load() {
 		return t.u
@@ -237,6 +257,8 @@ func (l *Conv) weightGradient(w *kernel.Work, x, dy *kernel.Act, db []float32, p
 		}
 		w.WinogradBackwardWeights(plan, l.g, x, dy, l.Weight.fresh, du, db)
 		l.Weight.fresh = false
+	case p.Factors[l.Weight] != nil:
+		p.Factors[l.Weight].add(w, x, dy, p.Image)
 	default:
 		w.ConvBackwardWeights(l.g, x, dy, l.Weight.Grad)
 	}

@@ -36,6 +36,7 @@ func (l *Conv) fold(norm *BatchNorm) *Conv {
 	copy(w, l.Weight.Value)
 	l.g.ScaleOut(w, f.scale)
 	copy(f.conv.Bias.Value, f.shift)
+	f.conv.passing = l.passing
 	l.folded.Store(f)
 	return f.conv
 }
@@ -65,5 +66,15 @@ func (l *Conv) isCurrent(f *folded, norm *BatchNorm) bool {
 // l's weights.
 func (l *Conv) foldsInto(next Layer) (*BatchNorm, bool) {
 	norm, ok := next.(*BatchNorm)
-	return norm, ok && !l.ReLU && l.Weight.format == 0
+	return norm, ok && !l.ReLU && l.Weight.held()
+}
+
+// folds reports whether inference folds the layer after layer i into it.
+func (c *Chain) folds(i int) bool {
+	conv, ok := c.layers[i].(*Conv)
+	if !ok || i+1 == len(c.layers) {
+		return false
+	}
+	_, ok = conv.foldsInto(c.layers[i+1])
+	return ok
 }

@@ -35,6 +35,15 @@ type Pass struct {
 	// the running ones later.
 	HoldStatistics bool
 
+	// Complete, if it isn't nil, is called in the backward pass of the last part of a batch as
+	// soon as the gradient of a learnt parameter is complete: those of the last layer first. It
+	// must not change the gradient, which others may read from then on.
+	Complete func(*Param)
+
+	// Factors has the weights whose gradients are collected as factors, not computed. The rows of
+	// a part's images begin at Image.
+	Factors map[*Param]*Factors
+
 	update *update // if not nil, the backward pass updates weights by it
 	fixed  bool    // the backward pass computes dx alone, of inference's forward pass
 	clock  *clock  // if not nil, it measures the pass

@@ -29,6 +29,8 @@ type Param struct {
 	packed  int                 // length of Value
 	format  kernel.Half         // 16-bit format in which the value is stored; 0: float32
 	half    *kernel.HalfWeights // instead of Value, where there is a format
+	inFile  bool                // the value stays in source
+	source  kernel.Source       // instead of Value, where it is inFile
 	version atomic.Uint64       // counts changes of Value
 
 	// accum, where it is not nil, holds the gradient in the Winograd domain, of domain
@@ -111,6 +113,7 @@ func vector(name string, n int) *Param {
 // alloc makes the value, zero, unless it is there.
 func (p *Param) alloc() {
 	switch {
+	case p.inFile:
 	case p.format != 0 && p.half == nil:
 		p.half = kernel.NewHalfWeights(p.format, p.packed)
 	case p.format == 0 && p.Value == nil:
@@ -140,8 +143,7 @@ func (p *Param) Set(src []float32) error {
 	if err := p.checkLen(src); err != nil {
 		return err
 	}
-	p.write(src, 0)
-	return nil
+	return p.write(src, 0)
 }
 
 // Get unpacks the value into dst, in the order of p.Shape. It is an error if their
@@ -150,8 +152,7 @@ func (p *Param) Get(dst []float32) error {
 	if err := p.checkLen(dst); err != nil {
 		return err
 	}
-	p.read(dst, 0)
-	return nil
+	return p.read(dst, 0)
 }
 
 // SetRows packs src into the value from out-channel k0 (the first dimension of Shape)
@@ -162,8 +163,7 @@ func (p *Param) SetRows(k0 int, src []float32) error {
 	if err := p.checkRows(k0, src); err != nil {
 		return err
 	}
-	p.write(src, k0)
-	return nil
+	return p.write(src, k0)
 }
 
 // GetRows unpacks the value from out-channel k0 on into dst; see [Param.SetRows].
@@ -171,8 +171,7 @@ func (p *Param) GetRows(k0 int, dst []float32) error {
 	if err := p.checkRows(k0, dst); err != nil {
 		return err
 	}
-	p.read(dst, k0)
-	return nil
+	return p.read(dst, k0)
 }
 
 // SetInputs packs src into the value from in-unit i0 on. The in-units of a weight are its
@@ -247,8 +246,38 @@ func (p *Param) PackRows(k0 int, packed, src []float32) error {
 	return nil
 }
 
+// InFile reports whether the value stays where it is read from: see [InFile].
+func (p *Param) InFile() bool { return p.inFile }
+
+// KeepIn tells where the value of a parameter that stays in its file is read: source reads
+// the rows from out-channel k0 (the first dimension of Shape) on, in the order of Shape, as
+// many as dst holds, and any number of goroutines may call it at once. It is an error if
+// the parameter is held in memory.
+func (p *Param) KeepIn(source func(k0 int, dst []float32) error) error {
+	if !p.inFile {
+		return fmt.Errorf("nn: %s: held in memory, want a parameter of a network of storage %q", p.Name, InFile)
+	}
+	p.source = source
+	p.Changed()
+	return nil
+}
+
+// held reports whether Value has the value, in 32 bits.
+func (p *Param) held() bool { return p.format == 0 && !p.inFile }
+
+// from returns the source of a value that stays in its file.
+func (p *Param) from(k0 int, dst []float32) error {
+	if p.source == nil {
+		return fmt.Errorf("nn: %s: stays in its file, but no file was given (Param.KeepIn)", p.Name)
+	}
+	return p.source(k0, dst)
+}
+
 // write packs src from out-channel k0 on. Only weights are stored in 16 bits.
-func (p *Param) write(src []float32, k0 int) {
+func (p *Param) write(src []float32, k0 int) error {
+	if p.inFile {
+		return p.readOnly()
+	}
 	p.alloc()
 	if p.half != nil {
 		p.order.(weightOrder).PackHalfRows(p.half, src, k0)
@@ -256,15 +285,24 @@ func (p *Param) write(src []float32, k0 int) {
 		p.order.PackRows(p.Value, src, k0)
 	}
 	p.Changed()
+	return nil
+}
+
+func (p *Param) readOnly() error {
+	return fmt.Errorf("nn: %s: stays in its file: its rows can be read, and nothing be set or learnt; storage %q holds it in memory", p.Name, F32)
 }
 
 // read unpacks the value from out-channel k0 on.
-func (p *Param) read(dst []float32, k0 int) {
-	if p.half != nil {
+func (p *Param) read(dst []float32, k0 int) error {
+	switch {
+	case p.inFile:
+		return p.from(k0, dst)
+	case p.half != nil:
 		p.order.(weightOrder).UnpackHalfRows(dst, p.half, k0)
-		return
+	default:
+		p.order.UnpackRows(dst, p.Value, k0)
 	}
-	p.order.UnpackRows(dst, p.Value, k0)
+	return nil
 }
 
 // checkLen is an error unless v has a value for each of the parameter's.
@@ -295,6 +333,9 @@ func (p *Param) checkPacked(k0 int, rows, packed []float32) error {
 // from i0 on.
 func (p *Param) checkInputs(i0 int, v []float32) (weightOrder, error) {
 	order, ok := p.order.(weightOrder)
+	if p.inFile {
+		return nil, p.readOnly()
+	}
 	k := p.Shape[0]
 	if in := p.Len() / k; !ok || i0 < 0 || len(v)%k != 0 || i0+len(v)/k > in {
 		return nil, fmt.Errorf("nn: %s: %d values from in-unit %d on, want %d of each within shape %v", p.Name, len(v), i0, k, p.Shape)
@@ -310,6 +351,9 @@ func (p *Param) used() bool { return p.connected() || p.domain > 0 }
 
 // learnable is an error where the value cannot be learnt.
 func (p *Param) learnable() error {
+	if p.inFile {
+		return p.readOnly()
+	}
 	if p.format != 0 {
 		return fmt.Errorf("nn: %s: stored in 16 bits: it can be read and set, not learnt", p.Name)
 	}
@@ -318,7 +362,7 @@ func (p *Param) learnable() error {
 
 // narrow stores the value in 16 bits and drops the 32.
 func (p *Param) narrow(format kernel.Half, team *kernel.Team) {
-	if p.format != 0 {
+	if !p.held() {
 		return // rounding twice would lose more than the second format does
 	}
 	p.format = format

@@ -7,13 +7,16 @@ import "github.com/verydeep/vgg/internal/kernel"
 // chains that share the weights ([Chain.Share]) wait for it. It is an error if a layer
 // can't run on its input.
 func (c *Chain) Prepare(n, h, w int) error {
+	if c.runner != nil {
+		return nil // nothing is kept on the CPU
+	}
 	work := kernel.NewWork(c.team.Load())
 	steps, shapes, err := c.inferenceSteps(n, h, w, work.Team.Threads())
 	if err != nil {
 		return err
 	}
 	for i, s := range steps {
-		if _, ok := s.layer.(*Conv); !ok {
+		if l, ok := s.layer.(*Conv); !ok || l.passing {
 			continue
 		}
 		conv := s.conv()

@@ -86,6 +86,9 @@ func (c *Chain) NewProbe(o ProbeOptions) (*Probe, error) {
 		return p, nil
 	}
 	for _, param := range p.chain.Params() {
+		if param.inFile {
+			return nil, param.readOnly()
+		}
 		if param.format != 0 {
 			return nil, fmt.Errorf("nn: %s: stored in 16 bits: gradients need 32", param.Name)
 		}
@@ -241,6 +244,9 @@ func (p *Probe) Forward(ctx context.Context, x *tensor.Tensor, visit func(layer 
 			return context.Cause(ctx)
 		}
 		s.forward(p.work, &p.acts[i], &p.acts[i+1])
+		if err := p.work.Failed(); err != nil {
+			return err
+		}
 		if layer := p.visits[i+1]; layer != "" && visit != nil {
 			if err := visit(layer, p.maps(&p.acts[i+1])); err != nil {
 				return err

@@ -27,6 +27,5 @@ func (c *Chain) Split(n, h, w int) (front, rest *Chain, between Shape, err error
 		return nil, nil, between, err
 	}
 	between = shapes[n-1]
-	team := c.team.Load()
-	return newChain(c.in, c.layers[:n:n], team), newChain(between.C, c.layers[n:], team), between, nil
+	return c.derived(c.in, c.layers[:n:n]), c.derived(between.C, c.layers[n:]), between, nil
 }

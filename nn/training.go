@@ -206,8 +206,8 @@ func (t *Training) sumLosses(labels []int, loss Loss, scale float32) float64 {
 
 // backwardSection runs the backward pass of a section, group by group.
 func (t *Training) backwardSection(s *section, n int, p Pass) {
-	fused := t.layout.fused
-	for g := range s.groupCount(n) {
+	fused, groups := t.layout.fused, s.groupCount(n)
+	for g := range groups {
 		t.show(s.imageGroup(g, n))
 		t.forward(s.kept, true, p)
 		if s.to == len(fused) {
@@ -215,11 +215,25 @@ func (t *Training) backwardSection(s *section, n int, p Pass) {
 		}
 		for j := s.to - 1; j >= s.from; j-- {
 			t.backward(j, p)
+			if g == groups-1 {
+				t.finish(j, p)
+			}
 		}
 	}
-	for j := s.from; j < s.to; j++ {
-		if conv := fused[j].conv; conv != nil {
-			conv.finish(t.work, t.acts[j].N, t.layout.shapes[j], p)
+}
+
+// finish is called when the gradients of fused layer j are those of all images.
+func (t *Training) finish(j int, p Pass) {
+	k := &t.layout.fused[j]
+	if k.conv != nil {
+		k.conv.finish(t.work, t.acts[j].N, t.layout.shapes[j], p)
+	}
+	if p.Complete == nil || p.More {
+		return
+	}
+	for _, q := range k.layer.Params() {
+		if q.Learnt() {
+			p.Complete(q)
 		}
 	}
 }

@@ -69,7 +69,9 @@ func (l *Conv) plan(n int, in Shape, threads int, train bool) LayerPlan {
 		Layer: l.name, Algorithm: l.g.Algorithm(in.H, in.W), Connected: l.connected(),
 		Direct: direct, Computed: direct, WeightBytes: 4 * int64(l.Weight.packed),
 	}
-	if l.Weight.format != 0 {
+	if l.Weight.inFile {
+		p.Algorithm = "packed, " + string(InFile)
+	} else if l.Weight.format != 0 {
 		format := F16
 		if l.Weight.format == kernel.BF16 {
 			format = BF16
@@ -223,7 +225,7 @@ func (c *Chain) newTuner(n, h, w int, only []Tuning) (*tuner, error) {
 // newTuned lists the candidates of a step, or returns nil where it has no choice.
 func newTuned(s inferenceStep, n int, in Shape, threads int, only []Tuning) *tuned {
 	conv := s.conv()
-	if conv == nil || conv.Weight.format != 0 {
+	if conv == nil || !conv.Weight.held() {
 		return nil
 	}
 	wanted := func(string) bool { return true }

@@ -3,6 +3,7 @@ package nn
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"reflect"
@@ -59,12 +60,20 @@ func TestPlans(t *testing.T) {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 	}
-	train, err := c.Plans(2, 18, 18, true)
-	if err != nil {
-		t.Fatal(err)
+	for _, m := range []int{4, 6} {
+		if err := c.SetWinograd(m); err != nil {
+			t.Fatal(err)
+		}
+		train, err := c.Plans(2, 18, 18, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := train[1].Algorithm, fmt.Sprintf("F(%d×%[1]d,3×3), ", m); !strings.HasPrefix(got, want) {
+			t.Errorf("training: conv1_2 by %q, want %s", got, want)
+		}
 	}
-	if got := train[1].Algorithm; !strings.HasPrefix(got, "F(4×4,3×3), ") {
-		t.Errorf("training: conv1_2 by %q, want F(4×4,3×3)", got)
+	if err := c.SetWinograd(5); err == nil {
+		t.Error("training by tiles of 5×5: no error")
 	}
 	if err := c.StoreFC(BF16); err != nil {
 		t.Fatal(err)

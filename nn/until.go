@@ -17,7 +17,7 @@ func (c *Chain) Until(layer string, rectified bool) (*Chain, error) {
 	}
 	conv, ok := c.layers[i].(*Conv)
 	if rectified || !ok {
-		return newChain(c.in, slices.Clone(c.layers[:c.end(i)+1]), c.team.Load()), nil
+		return c.derived(c.in, slices.Clone(c.layers[:c.end(i)+1])), nil
 	}
 	layers := slices.Clone(c.layers[:i+1])
 	var norm *BatchNorm
@@ -36,7 +36,7 @@ func (c *Chain) Until(layer string, rectified bool) (*Chain, error) {
 	if norm != nil {
 		layers = append(layers, norm)
 	}
-	return newChain(c.in, layers, c.team.Load()), nil
+	return c.derived(c.in, layers), nil
 }
 
 // find returns the index of the layer called name, one of those of [Chain.names].

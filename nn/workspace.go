@@ -19,7 +19,7 @@ func (c *Chain) FilterFloats() int {
 		}
 		tiles := map[int]int{}
 		for _, side := range []int{even6, even4, 8, 4} {
-			if p, ok := conv.winograd(1, Shape{conv.g.C, side, side}, c.Threads(), false); ok {
+			if p, ok := conv.winograd(1, Shape{conv.g.C, side, side}, c.Threads(), false); ok && !conv.passing {
 				tiles[p.M] = p.FilterLen(conv.g)
 			}
 		}
@@ -71,7 +71,10 @@ func (c *Chain) ParamBytes() int64 {
 	var total int64
 	for _, p := range c.Params() {
 		size := int64(4)
-		if p.format != 0 {
+		switch {
+		case p.inFile:
+			size = 0
+		case p.format != 0:
 			size = 2
 		}
 		total += size * int64(p.packed)

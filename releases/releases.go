@@ -25,6 +25,8 @@ type Release struct {
 	// its publisher gives it; both empty where none is published.
 	SHA256 string `json:"sha256,omitempty"`
 	MD5    string `json:"md5,omitempty"`
+	// Bytes is the size of the file; 0 where it isn't known.
+	Bytes int64 `json:"bytes,omitempty"`
 	// Headless releases have no usable classifier.
 	Headless bool `json:"headless,omitempty"`
 	// Parameters is the number of weights and biases, without those of an unusable
@@ -50,7 +52,7 @@ func All() []Release {
 		spec.Orient = preprocess.Upright // photographs are meant
 		list = append(list, Release{
 			Name: r.name, Source: r.source, File: r.file, URL: releaseBase[r.source] + r.folder + r.file,
-			SHA256: r.sha256, MD5: r.md5, Headless: r.headless, Parameters: r.parameters,
+			SHA256: r.sha256, MD5: r.md5, Bytes: releaseBytes[r.file], Headless: r.headless, Parameters: r.parameters,
 			Top1: fraction(r.top1), Top5: fraction(r.top5), Preprocess: spec, Licence: releaseLicence[r.source],
 		})
 	}
@@ -109,6 +111,15 @@ var releaseTable = []struct {
 	{"E", "caffe", "", "VGG_ILSVRC_19_layers.caffemodel", "", "", 143_667_240, 75.2, 92.5, "caffe", false},
 }
 
+// releaseBytes are the sizes of files that programs report as they download them. A file of
+// another size needn't be hashed to know that it is not the release.
+var releaseBytes = map[string]int64{
+	"vgg16-397923af.pth":    553_433_881,
+	"vgg19-dcbb9e9d.pth":    574_673_361,
+	"vgg16_bn-6c64b313.pth": 553_507_836,
+	"vgg19_bn-c79401a0.pth": 574_769_405,
+}
+
 // formatOf is the format of a source's files.
 var formatOf = map[string]weights.Format{"torchvision": weights.PyTorch, "keras": weights.Keras, "caffe": weights.CaffeModel}
 
@@ -155,7 +166,8 @@ func (r Release) FullName() string {
 
 // Identify recognises a release in a file that holds configuration config, of full width
 // and with the paper's sizes, with or without a classifier: by the file's name or, under
-// another name, by its published SHA-256. It returns nil if the file is none.
+// another name, by its published SHA-256. A file of the size of none of them isn't
+// hashed. It returns nil if the file is none.
 func Identify(ctx context.Context, f *weights.File, config string, headless bool) (*Release, error) {
 	var alike []Release
 	for _, r := range All() {
@@ -165,7 +177,7 @@ func Identify(ctx context.Context, f *weights.File, config string, headless bool
 		if filepath.Base(f.Name()) == r.File {
 			return &r, nil
 		}
-		if r.SHA256 != "" {
+		if r.SHA256 != "" && (r.Bytes == 0 || r.Bytes == f.Size()) {
 			alike = append(alike, r)
 		}
 	}

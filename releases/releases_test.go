@@ -1,6 +1,7 @@
 package releases_test
 
 import (
+	"math"
 	"regexp"
 	"strings"
 	"testing"
@@ -12,6 +13,10 @@ import (
 // TestReleaseTable recomputes what the table says of each release.
 func TestReleaseTable(t *testing.T) {
 	seen := map[string]bool{}
+	published := map[string]float64{ // MiB, _file_size in torchvision/models/vgg.py
+		"vgg16-397923af.pth": 527.796, "vgg19-dcbb9e9d.pth": 548.051,
+		"vgg16_bn-6c64b313.pth": 527.866, "vgg19_bn-c79401a0.pth": 548.143,
+	}
 	for _, r := range releases.All() {
 		o := network.DefaultOptions(r.Name)
 		if r.Headless {
@@ -33,6 +38,9 @@ func TestReleaseTable(t *testing.T) {
 		seen[r.URL] = true
 		if !(r.Top1 < r.Top5 && r.Top1 > 0.69 && r.Top5 < 0.93) && (r.Top1 != 0 || r.Top5 != 0 || !r.Headless) {
 			t.Errorf("%s: accuracies %v and %v", r.File, r.Top1, r.Top5)
+		}
+		if mib, ok := published[r.File]; r.Bytes != 0 && (!ok || math.Abs(float64(r.Bytes)/(1<<20)-mib) > 0.0006) {
+			t.Errorf("%s: %d bytes, published %.3f MiB", r.File, r.Bytes, mib)
 		}
 		switch r.Source {
 		case "torchvision": // whose names end with the hash

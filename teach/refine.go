@@ -9,8 +9,10 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/train"
 	"github.com/verydeep/vgg/transfer"
 )
@@ -22,6 +24,54 @@ type Refinement struct {
 	After  float64 `json:"after"`  // of the best epoch
 	Stage  string  `json:"stage"`  // of that: head or upper
 	Better bool    `json:"better"` // after is less than before, and the model the refined one
+}
+
+// refineStages are the stages of [Refine], in order.
+var refineStages = []string{"head", "upper"}
+
+// RefineSeconds estimates the time of each stage of [Refine], head and upper, on an otherwise idle
+// machine of a speed ([train.MeasureSpeed]): for images with parts ([Divided]) and the network that
+// [Teach] is to learn on.
+func RefineSeconds(ctx context.Context, base *vgg.Model, images *transfer.Images, speed float64) ([]float64, error) {
+	learnt, val, err := refineParts(images)
+	if err != nil {
+		return nil, err
+	}
+	side, err := learnt.TypicalSide(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := base.Net.Options()
+	if o.Config, err = architecture.WithHead(o.Config, head); err != nil {
+		return nil, fmt.Errorf("teach: %w", err)
+	}
+	classes := len(learnt.Classes)
+	facts := train.Facts{Images: learnt.Len(), Validation: val.Len(), Classes: classes, Outputs: classes, Side: side, Speed: speed}
+	var times []float64
+	for _, stage := range refineStages {
+		r, err := refining(stage, "", o, base.Preprocess, side)
+		if err != nil {
+			return nil, err
+		}
+		cost, err := facts.Estimate(r)
+		if err != nil {
+			return nil, err
+		}
+		times = append(times, cost.Seconds)
+	}
+	return times, nil
+}
+
+// refineParts returns the parts of images to train and to validate on.
+func refineParts(images *transfer.Images) (learnt, val *dataset.Dataset, err error) {
+	learnt, val = images.Part("train"), images.Part("val")
+	switch {
+	case learnt == nil || val == nil:
+		err = errors.New("teach: images without parts to train and to validate on, want those of Divided")
+	case images.MultiLabel:
+		err = errors.New("teach: pictures with several labels can't be refined here, want vgg train --init-from with the model")
+	}
+	return learnt, val, err
 }
 
 // Divided returns images with a part to train on and one to validate on: their own parts, or a
@@ -51,12 +101,9 @@ func Refine(ctx context.Context, file string, images *transfer.Images, before fl
 	if err != nil {
 		return nil, nil, err
 	}
-	learnt, val := images.Part("train"), images.Part("val")
-	if learnt == nil || val == nil {
-		return nil, nil, errors.New("teach: images without parts to train and to validate on, want those of Divided")
-	}
-	if images.MultiLabel {
-		return nil, nil, errors.New("teach: pictures with several labels can't be refined here, want vgg train --init-from with the model")
+	learnt, val, err := refineParts(images)
+	if err != nil {
+		return nil, nil, err
 	}
 	side, err := learnt.TypicalSide(ctx)
 	if err != nil {
@@ -64,9 +111,9 @@ func Refine(ctx context.Context, file string, images *transfer.Images, before fl
 	}
 	r := &Refinement{Held: val.Len(), Before: before, After: 1}
 	from, best := file, ""
-	for _, stage := range []string{"head", "upper"} {
+	for _, stage := range refineStages {
 		o := train.DefaultOptions()
-		if o.Recipe, err = refining(stage, from, m, side); err != nil {
+		if o.Recipe, err = refining(stage, from, m.Net.Options(), m.Preprocess, side); err != nil {
 			return nil, nil, err
 		}
 		o.Train, o.Val, o.Dir, o.Resume = learnt, val, filepath.Join(dir, stage), true
@@ -100,15 +147,15 @@ func Refine(ctx context.Context, file string, images *transfer.Images, before fl
 // refining returns the recipe of a stage, for a head of features of norm 1: 0.5 is a seventh of
 // the learning rate at which its loss stops falling (decision 0033), as the head begins with the
 // SVMs. Convolutions are learnt at 1e-3.
-func refining(stage, file string, m *vgg.Model, side int) (train.Recipe, error) {
-	r, err := train.FineTuneRecipe(file, m.Net.Options(), m.Preprocess, side)
+func refining(stage, file string, o network.Options, s preprocess.Spec, side int) (train.Recipe, error) {
+	r, err := train.FineTuneRecipe(file, o, s, side)
 	if err != nil {
 		return r, err
 	}
 	r.LayerRates = []string{}
 	r.Batch, r.WeightDecay, r.DecayBiases, r.ColourShift = 16, 1e-6, false, 0
 	r.Schedule = train.Schedule{Name: "cosine", Factor: 0.1, Patience: 5, Threshold: 1e-3, Steps: []int{}, WarmupFactor: 0.1}
-	r.TestScale, r.ScaleMin = m.Preprocess.Resize, m.Preprocess.Resize
+	r.TestScale, r.ScaleMin = s.Resize, s.Resize
 	r.ScaleMax = max(r.ScaleMin, min(side, r.ScaleMin*5/4))
 	if stage == "head" {
 		r.Freeze, r.LearningRate, r.Epochs, r.Views = []string{"conv*"}, 0.5, 10, 4
@@ -116,7 +163,7 @@ func refining(stage, file string, m *vgg.Model, side int) (train.Recipe, error) 
 	}
 	r.LearningRate, r.Epochs, r.Views = 0.1, 6, 2
 	r.LayerRates = []string{"conv*=0.01"}
-	r.Freeze, err = lowerBlocks(m.Net.Options())
+	r.Freeze, err = lowerBlocks(o)
 	return r, err
 }
 

@@ -50,9 +50,17 @@ func LatestCheckpoint(ctx context.Context, dir string) (CheckpointInfo, error) {
 	return CheckpointInfo{}, fmt.Errorf("train: %s: no checkpoint: %w", dir, fs.ErrNotExist)
 }
 
-// recipe returns the state's recipe, which has every key.
+// recipe returns the state's recipe, which has every key that there was when it was written.
 func (s runState) recipe() (Recipe, error) {
-	return ParseRecipe([]byte(s.Recipe), PaperRecipe())
+	return ParseRecipe([]byte(s.Recipe), earlierRecipe())
+}
+
+// earlierRecipe is the paper's recipe with the values that keys stand for in the files of
+// versions that hadn't them.
+func earlierRecipe() Recipe {
+	r := PaperRecipe()
+	r.Winograd = 4
+	return r
 }
 
 func stateOf(ctx context.Context, path string) (runState, error) {

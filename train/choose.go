@@ -87,7 +87,7 @@ func Choose(f Facts) (Choice, error) {
 	}
 	var c Choice
 	for _, a := range candidates {
-		if c, err = f.cost(a.Recipe); err != nil {
+		if c, err = f.Estimate(a.Recipe); err != nil {
 			return c, err
 		}
 		if c.Seconds*f.Speed/speedClass(f.Speed) <= a.most && (f.Memory == 0 || c.Memory <= f.Memory/2) {
@@ -193,23 +193,26 @@ func (f Facts) narrow() ([]candidate, error) {
 	return all, nil
 }
 
-// cost returns the choice of a recipe with what it takes.
-func (f Facts) cost(r Recipe) (Choice, error) {
+// Estimate returns what a run of a recipe takes by the facts: time on an otherwise idle machine,
+// memory and disk. It is an error if the recipe's network can't be built.
+func (f Facts) Estimate(r Recipe) (Choice, error) {
 	c := Choice{Facts: f, Recipe: r}
 	foot := Footprint{Recipe: r, Classes: f.Outputs, Images: f.Images, Threads: max(1, f.Threads)}
 	chain, err := foot.plan()
 	if err != nil {
 		return c, err
 	}
-	whole, err := chain.MACs(r.Input, r.Input)
+	w, err := workOf(chain, r.Input)
 	if err != nil {
 		return c, err
 	}
-	passes, share := float64(r.Epochs)*(trainingForwards(chain.StatisticsLen() > 0)*float64(f.Images)+float64(f.Validation)), narrowShare
-	if r.Views > 0 {
-		passes, share = float64(f.Images*min(r.Views, r.Epochs)+f.Validation), wideShare
+	share := narrowShare
+	if r.Views > 0 || r.Width >= 1 {
+		share = wideShare
 	}
-	c.Seconds = passes * float64(whole) / (f.Speed * share)
+	batches := (f.Images + r.Batch - 1) / r.Batch
+	epochs := min(float64(r.Epochs), float64(r.MaxIterations)/float64(batches))
+	c.Seconds = w.epochs(epochs, f.Images, f.Validation, r.Views) / (f.Speed * share)
 	if c.Memory, err = foot.Bytes(); err != nil {
 		return c, err
 	}
@@ -239,14 +242,6 @@ func (f Facts) decoded(r Recipe) int64 {
 		bytes += min(image*float64(f.Validation), most)
 	}
 	return int64(bytes)
-}
-
-// trainingForwards returns the time of a step of training in forward passes.
-func trainingForwards(normalised bool) float64 {
-	if normalised {
-		return normalisedStepForwards
-	}
-	return stepForwards
 }
 
 // speedClass rounds a speed to one of a few, each four times the one before, so that what

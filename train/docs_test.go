@@ -2,7 +2,6 @@ package train
 
 import (
 	"fmt"
-	"math"
 	"strings"
 	"testing"
 
@@ -37,8 +36,8 @@ func TestDocumentedRecipe(t *testing.T) {
 	}
 }
 
-// TestStepForwards: a step of D takes as many forward passes as its multiplications say,
-// and docs/training.md says the same.
+// TestStepForwards: a step of D is estimated to take at least as many forward passes as its
+// multiplications say, and at most a quarter more; docs/training.md says the same.
 func TestStepForwards(t *testing.T) {
 	chain, err := network.Plan(PaperRecipe().Options(1000))
 	if err != nil {
@@ -62,7 +61,7 @@ func TestStepForwards(t *testing.T) {
 		}
 		return sum
 	}
-	if ratio := computed(true) / computed(false); math.Abs(ratio-stepForwards) > 0.1 {
+	if ratio := computed(true) / computed(false); ratio > stepForwards || ratio < 0.8*stepForwards {
 		t.Errorf("by its multiplications a step is %.2f forward passes, estimated with %v", ratio, stepForwards)
 	}
 	want := fmt.Sprintf("A training step takes %v forward passes, with batch normalisation %v", stepForwards, normalisedStepForwards)

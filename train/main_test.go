@@ -24,7 +24,7 @@ func tinyRecipe() Recipe {
 		Batch: 4, Groups: 1, Epochs: 2, MaxIterations: 1000, LearningRate: 1e-2, Momentum: 0.9, WeightDecay: 5e-4, DecayBiases: true,
 		Schedule: Schedule{Name: "step", Factor: 0.1, Decreases: 1, Patience: 1, Threshold: 1e-3, Steps: []int{}, WarmupFactor: 0.1},
 		ScaleMin: 32, ScaleMax: 40, Flip: true, ColourShift: 0.1, Filter: preprocess.Bilinear, Standardise: true, TestScale: 36,
-		Seed: 1,
+		Winograd: 6, Seed: 1,
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/resources"
@@ -32,6 +33,12 @@ type Options struct {
 	// time; 0: a whole group, or what fits into Memory. Ranks share the recipe's groups, whose
 	// number must be a multiple of theirs; 0: 1. A Memory of 0 bounds nothing.
 	resources.Resources
+	// Processes are those that train together, this one among them, as of comm/mpi; nil: this one
+	// alone. Each has Ranks ranks, and all ranks share the groups. All call [Run] with the same
+	// options and images; each reads its part of the images. Rank 0's process alone reads
+	// Recipe.InitFrom and reads and writes Dir, and reports to OnSurvey, OnStart, OnIteration,
+	// OnEpoch and OnRescue. The group is of no more use when Run has returned an error.
+	Processes  comm.Group
 	CacheBytes int64 // most bytes of decoded images kept in memory, for each of Train and Val
 
 	// A checkpoint is written at the end of every epoch, when CheckpointEvery has passed

@@ -34,6 +34,7 @@ type Recipe struct {
 
 	Batch          int      `yaml:"batch"`          // images of a mini-batch
 	Groups         int      `yaml:"groups"`         // parts of the batch that are summed separately
+	Exchange       Exchange `yaml:"exchange"`       // what ranks exchange of their gradients
 	Epochs         int      `yaml:"epochs"`         // most passes over the training set
 	MaxIterations  int      `yaml:"max_iterations"` // most updates
 	LearningRate   float64  `yaml:"learning_rate"`  // initial value
@@ -55,6 +56,10 @@ type Recipe struct {
 	Standardise bool              `yaml:"standardise"`  // divide pixels by the training set's standard deviation
 	Views       int               `yaml:"views"`        // different crops of each image, shown in turn; 0: new ones each epoch
 	TestScale   int               `yaml:"test_scale"`   // Q, pixels: smallest side for validation's central crop
+
+	// Winograd is the largest tile of Winograd's algorithm, by which 3×3 convolutions are
+	// trained: 6, or 4, with which earlier versions trained. The bits of a run depend on it.
+	Winograd int `yaml:"winograd"`
 
 	Seed uint64 `yaml:"seed"`
 }
@@ -91,7 +96,7 @@ func PaperRecipe() Recipe {
 		LearningRate: 1e-2, Momentum: 0.9, WeightDecay: 5e-4, DecayBiases: true,
 		Schedule: Schedule{Name: "plateau", Factor: 0.1, Decreases: 3, Patience: 5, Threshold: 1e-3, Steps: []int{}, WarmupFactor: 0.1},
 		ScaleMin: 256, ScaleMax: 256, Flip: true, ColourShift: 0.1, Filter: preprocess.Bilinear, TestScale: 256,
-		Seed: 1,
+		Winograd: 6, Seed: 1,
 	}
 }
 

@@ -25,7 +25,7 @@ func otherRecipe() Recipe {
 		Schedule: Schedule{Name: "step", Factor: 0.3, Decreases: 5, Patience: 2, Threshold: 0.02, Steps: []int{2, 5}, FinalRate: 1e-6,
 			WarmupIterations: 3, WarmupEpochs: 2, WarmupFactor: 0.5},
 		ScaleMin: 41, ScaleMax: 80, Flip: false, ColourShift: 0.5, Filter: preprocess.Bicubic, Resize: preprocess.Squash, Orient: preprocess.Upright, Standardise: true, TestScale: 50,
-		Seed: math.MaxUint64,
+		Winograd: 4, Seed: math.MaxUint64, Exchange: Factored,
 	}
 }
 
@@ -306,5 +306,28 @@ func TestWith(t *testing.T) {
 		if _, err := r.With(c[0], c[1]); err == nil || !strings.Contains(err.Error(), c[2]) {
 			t.Errorf("%s=%s: %v, want %q in it", c[0], c[1], err, c[2])
 		}
+	}
+}
+
+// TestEarlierRunKeepsItsWinograd: a run whose recipe doesn't name Winograd's tiles, as earlier
+// versions wrote it, goes on by those of 4×4; one that names them must be given the same.
+func TestEarlierRunKeepsItsWinograd(t *testing.T) {
+	text := string(PaperRecipe().YAML())
+	earlier := strings.Replace(text, "winograd: 6\n", "", 1)
+	if earlier == text {
+		t.Fatal("the recipe has no key winograd")
+	}
+	r := PaperRecipe()
+	if err := (runState{Recipe: earlier}).checkRecipe("run", &r, "c"); err != nil || r.Winograd != 4 {
+		t.Errorf("resumed by winograd %d, %v: want 4", r.Winograd, err)
+	}
+	r = PaperRecipe()
+	if err := (runState{Recipe: text}).checkRecipe("run", &r, "c"); err != nil || r.Winograd != 6 {
+		t.Errorf("resumed by winograd %d, %v: want 6", r.Winograd, err)
+	}
+	r.Winograd = 4
+	var other *OtherRunError
+	if err := (runState{Recipe: text}).checkRecipe("run", &r, "c"); !errors.As(err, &other) || other.Key != "winograd" {
+		t.Errorf("resumed with other tiles: %v, want an error of the key winograd", err)
 	}
 }

@@ -83,6 +83,12 @@ func (r Recipe) node() *yaml.Node {
 	return &n
 }
 
+// hasKey reports whether a recipe in YAML has a key at its top level.
+func hasKey(text, key string) bool {
+	var doc yaml.Node
+	return yaml.Unmarshal([]byte(text), &doc) == nil && len(doc.Content) == 1 && child(doc.Content[0], key) != nil
+}
+
 // child returns the value of a key in a mapping; nil if there is none.
 func child(mapping *yaml.Node, key string) *yaml.Node {
 	for i := 0; mapping.Kind == yaml.MappingNode && i < len(mapping.Content); i += 2 {

@@ -32,7 +32,25 @@ type Iteration struct {
 	Loss            float64 `json:"loss"`      // mean over the mini-batch, before the update
 	LearningRate    float64 `json:"learning_rate"`
 	Images          int     `json:"images"`
-	ImagesPerSecond float64 `json:"images_per_second"`
+	ImagesPerSecond float64 `json:"images_per_second"` // of all processes
+	Exchange
+}
+
+// Exchange is the time in which several processes summed gradients, as rank 0's process saw it,
+// with its waiting for slower ones.
+type Exchange struct {
+	ExchangeSeconds float64 `json:"exchange_seconds,omitempty"`
+	// ExchangeWaitSeconds is the part of it that came after the backward pass: the rest is
+	// hidden behind it.
+	ExchangeWaitSeconds float64 `json:"exchange_wait_seconds,omitempty"`
+}
+
+// Hidden is the share of the time that is hidden behind the backward pass; 0 without an exchange.
+func (x Exchange) Hidden() float64 {
+	if x.ExchangeSeconds <= 0 {
+		return 0
+	}
+	return max(0, 1-x.ExchangeWaitSeconds/x.ExchangeSeconds)
 }
 
 // Epoch is one pass over the training set and the validation after it. Errors are
@@ -106,6 +124,8 @@ type Result struct {
 	MicroF1           float64 `json:"micro_f1"`
 
 	Unreadable int `json:"unreadable"` // different images that could not be read
+
+	Exchange // of this process, without what was before it was resumed
 
 	Init *InitReport `json:"init,omitempty"`
 }

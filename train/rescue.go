@@ -7,7 +7,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/nn"
 )
 
@@ -34,15 +33,17 @@ type Rescue struct {
 
 // zeroLoss returns the sum of the losses that outputs of zero have on the images of a batch:
 // ln K an image for one of K classes.
-func (r *run) zeroLoss(b *dataset.Batch) float64 {
-	loss := r.stepper.o.loss(b, 0)
-	if loss == nil {
-		return float64(len(b.Labels)) * math.Log(float64(max(2, r.o.outputs())))
+func (r *run) zeroLoss(b part) float64 {
+	if r.o.Task == nil && !r.o.Train.MultiLabel {
+		return float64(b.n) * math.Log(float64(max(2, r.o.outputs())))
+	}
+	losses := b.zeros
+	if r.o.Processes == nil {
+		losses = r.zeroLosses(b.Batch)
 	}
 	sum := 0.0
-	outputs, d := make([]float32, r.o.outputs()), make([]float32, r.o.outputs())
-	for i := range b.Labels {
-		sum += loss(i, outputs, d, 1)
+	for _, l := range losses {
+		sum += l
 	}
 	return sum
 }
@@ -56,7 +57,7 @@ type lossState struct {
 // checkLoss returns an error if the mean loss of a batch isn't finite, or if that of the latest
 // batches is out of bounds. A few images may have a large loss by chance, so small batches are
 // judged together.
-func (r *run) checkLoss(b *dataset.Batch, mean float64, iteration int) error {
+func (r *run) checkLoss(b part, mean float64, iteration int) error {
 	if !finite(mean) {
 		return r.diverged(fmt.Sprintf("the loss is %v at iteration %d", mean, iteration), iteration, r.stepper.nonFinite())
 	}
@@ -67,7 +68,7 @@ func (r *run) checkLoss(b *dataset.Batch, mean float64, iteration int) error {
 		l.Start = l.Average
 		return nil
 	}
-	if bound := max(divergedFactor*r.zeroLoss(b)/float64(len(b.Labels)), startFactor*l.Start); l.Average > bound {
+	if bound := max(divergedFactor*r.zeroLoss(b)/float64(b.n), startFactor*l.Start); l.Average > bound {
 		return r.diverged(fmt.Sprintf("the loss is %.4g at iteration %d, above %.3g", l.Average, iteration, bound), iteration, "")
 	}
 	return nil
@@ -91,6 +92,9 @@ func (r *run) rescue(ctx context.Context, err error) error {
 	r.checkpoints.wait()
 	from, restoreErr := r.lastEpoch(ctx)
 	if restoreErr == nil {
+		from, restoreErr = r.shareState(ctx, from)
+	}
+	if restoreErr == nil {
 		restoreErr = r.returnTo(ctx, from)
 	}
 	if restoreErr != nil {
@@ -113,7 +117,7 @@ func (r *run) rescue(ctx context.Context, err error) error {
 	if r.o.OnRescue != nil {
 		r.o.OnRescue(*now)
 	}
-	if err := r.saveCheckpoint(false); err != nil {
+	if err := r.saveCheckpoint(false); err != nil || !r.first() {
 		return err
 	}
 	if err := r.checkpoints.removeAfter(r.iteration); err != nil {
@@ -125,6 +129,9 @@ func (r *run) rescue(ctx context.Context, err error) error {
 // lastEpoch opens the newest checkpoint that was taken at the end of an epoch; nil if there is
 // none.
 func (r *run) lastEpoch(ctx context.Context) (*savedRun, error) {
+	if !r.first() {
+		return nil, nil
+	}
 	paths, err := listCheckpoints(r.o.Dir)
 	if err != nil {
 		return nil, err
@@ -153,8 +160,8 @@ func (r *run) returnTo(ctx context.Context, from *savedRun) error {
 	r.position = position{epoch: 1}
 	var state *runState
 	if from != nil {
-		defer from.file.Close()
-		if err := r.restore(from); err != nil {
+		defer from.close()
+		if err := r.restore(ctx, from); err != nil {
 			return err
 		}
 		state = &from.runState
@@ -165,6 +172,9 @@ func (r *run) returnTo(ctx context.Context, from *savedRun) error {
 		if err := r.begin(ctx); err != nil {
 			return err
 		}
+	}
+	if !r.first() {
+		return nil
 	}
 	var err error
 	if r.dir, err = openRunDir(r.o.Dir, state, r.o.Log); err != nil {
@@ -179,11 +189,13 @@ func (r *run) returnTo(ctx context.Context, from *savedRun) error {
 // begin sets the network to the weights that the run begins with.
 func (r *run) begin(ctx context.Context) error {
 	o := r.o
+	if !r.first() {
+		return r.stepper.sync(ctx)
+	}
 	if _, _, err := initialise(ctx, r.model.Net, &o.Recipe, o.Initial, o.Task != nil, o.Train.Classes); err != nil {
 		return err
 	}
-	r.stepper.sync()
-	return nil
+	return r.stepper.sync(ctx)
 }
 
 // rateAt returns the learning rate of an iteration: the schedule's, lowered by the rescues.

@@ -124,19 +124,19 @@ func TestDivergenceBound(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.loss = lossState{Average: bound - 0.01, Start: 1}
-			if err := r.checkLoss(b, bound-0.01, 9); err != nil {
+			if err := r.checkLoss(whole(b), bound-0.01, 9); err != nil {
 				t.Errorf("just below %v: %v", bound, err)
 			}
-			if err := r.checkLoss(b, bound+0.1, 9); err == nil {
+			if err := r.checkLoss(whole(b), bound+0.1, 9); err == nil {
 				t.Errorf("just above %v: no error", bound)
 			}
 			r.loss.Start = bound // a run that begins there is left more
-			if err := r.checkLoss(b, bound+0.1, 9); err != nil {
+			if err := r.checkLoss(whole(b), bound+0.1, 9); err != nil {
 				t.Errorf("above %v, where the run began: %v", bound, err)
 			}
 			// An odd image among the first ones, or among many, is no divergence.
 			r.loss = lossState{}
-			if err := errors.Join(r.checkLoss(b, 1, 1), r.checkLoss(b, bound+1, 2), r.checkLoss(b, 1, 20), r.checkLoss(b, bound+1, 21)); err != nil {
+			if err := errors.Join(r.checkLoss(whole(b), 1, 1), r.checkLoss(whole(b), bound+1, 2), r.checkLoss(whole(b), 1, 20), r.checkLoss(whole(b), bound+1, 21)); err != nil {
 				t.Errorf("a single batch above %v: %v", bound, err)
 			}
 			break

@@ -52,7 +52,7 @@ func timeless(t *testing.T, dir string) []map[string]any {
 	t.Helper()
 	lines := metricsLines(t, dir)
 	for _, m := range lines {
-		for _, k := range []string{"images_per_second", "seconds", "wait_seconds"} {
+		for _, k := range []string{"images_per_second", "seconds", "wait_seconds", "exchange_seconds", "exchange_wait_seconds"} {
 			delete(m, k)
 		}
 	}

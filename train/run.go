@@ -81,16 +81,27 @@ type position struct {
 // unreadable; an [*OtherRunError] if o.Dir belongs to another run. A checkpoint that can't be
 // written is logged as a warning, training goes on, and earlier checkpoints stay; it is an
 // error only at the end of a run and when it is cancelled.
+//
+// Several processes ([Options.Processes]) end together, by whatever error of one of them, and
+// where a context is done, at the same iteration; with [ErrStopped] on those whose own isn't.
 func Run(ctx context.Context, o Options) (*Result, error) {
+	result, err := runAlone(ctx, o)
+	return result, o.leave(ctx, err)
+}
+
+// runAlone is Run without waiting for other processes at the end.
+func runAlone(ctx context.Context, o Options) (*Result, error) {
 	started := time.Now()
 	r, err := newRun(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	defer r.unlock()
+	if r.unlock != nil {
+		defer r.unlock()
+	}
 	r.started = started
 	err = r.runEpochs(ctx)
-	if err != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
+	if err != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx)) || errors.Is(err, ErrStopped)) {
 		err = r.saveCancelled(ctx)
 	}
 	r.checkpoints.wait()
@@ -109,7 +120,10 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 // saveCancelled saves checkpoint and weights of a run whose context is done, and returns
 // the cause. The weights are complete, since an update is never interrupted.
 func (r *run) saveCancelled(ctx context.Context) error {
-	cause := context.Cause(ctx)
+	cause := stopCause(ctx)
+	if !r.first() {
+		return cause
+	}
 	if err := errors.Join(r.saveCheckpoint(true), r.model.Save(context.Background(), r.dir.last())); err != nil {
 		return errors.Join(cause, err)
 	}
@@ -146,7 +160,7 @@ func (r *run) runEpochs(ctx context.Context) error {
 		if err := r.saveEpoch(e); err != nil {
 			return err
 		}
-		if r.o.OnEpoch != nil {
+		if r.o.OnEpoch != nil && r.first() {
 			r.o.OnEpoch(e)
 		}
 		if r.stopped {
@@ -167,6 +181,9 @@ func (r *run) setBest(e Epoch) {
 // saveEpoch saves the weights and the checkpoint at the end of an epoch. The checkpoint
 // comes after the best weights, so that a run that resumes from it has them.
 func (r *run) saveEpoch(e Epoch) error {
+	if !r.first() {
+		return nil
+	}
 	if err := r.model.Save(context.Background(), r.dir.last()); err != nil {
 		if r.done() || r.o.Keep == 0 {
 			return err
@@ -211,18 +228,19 @@ func (r *run) runEpoch(ctx context.Context) (Epoch, error) {
 // time that has passed, before a checkpoint may be written.
 func (r *run) trainEpoch(ctx context.Context, e *Epoch, clock func()) error {
 	began := time.Now() // of the iteration, with waiting for its images and computing their features
-	for b, err := range r.trainBatches(ctx, r.epoch, r.batches) {
+	for batch, err := range r.trainBatches(ctx, r.epoch, r.batches) {
+		if err == nil && r.iteration >= r.iterations {
+			return nil
+		}
+		b, err := r.sharePart(ctx, batch, r.batches, err)
 		if err != nil {
 			return err
-		}
-		if r.iteration >= r.iterations {
-			return nil
 		}
 		if err := r.noteBad(e, b.Bad); err != nil {
 			return err
 		}
 		r.partial.Wait += b.Wait.Seconds()
-		if len(b.Labels) == 0 {
+		if b.n == 0 {
 			r.batches++
 			continue
 		}
@@ -231,7 +249,7 @@ func (r *run) trainEpoch(ctx context.Context, e *Epoch, clock func()) error {
 		}
 		began = time.Now()
 		clock()
-		if ctx.Err() != nil {
+		if ctx.Err() != nil && r.o.Processes == nil { // else all learn of it with the next batch
 			return ctx.Err()
 		}
 		if r.checkpoints.due() {
@@ -252,27 +270,32 @@ func (r *run) isBest(e Epoch) bool {
 }
 
 // iterate updates the weights by a mini-batch, for which work began at a time.
-func (r *run) iterate(ctx context.Context, b *dataset.Batch, began time.Time) error {
+func (r *run) iterate(ctx context.Context, b part, began time.Time) error {
 	next := r.iteration + 1
 	rate := r.rateAt(next)
 	sum, err := r.stepper.step(ctx, b, next, rate)
 	if err != nil {
 		return err
 	}
-	mean := sum / float64(len(b.Labels))
+	mean := sum / float64(b.n)
 	if err := r.checkLoss(b, mean, next); err != nil {
 		return err
 	}
 	r.iteration = next
 	r.batches++
 	r.partial.Loss += sum
-	r.partial.Images += len(b.Labels)
+	r.partial.Images += b.n
 	it := Iteration{Epoch: r.epoch, Iteration: next, Iterations: r.iterations, Loss: mean, LearningRate: rate,
-		Images: len(b.Labels), ImagesPerSecond: progress.Rate(float64(len(b.Labels)), time.Since(began))}
+		Images: b.n, ImagesPerSecond: progress.Rate(float64(b.n), time.Since(began))}
+	if r.o.Processes != nil {
+		it.Exchange = r.stepper.ranks[0].exchange.spent()
+		r.result.ExchangeSeconds += it.ExchangeSeconds
+		r.result.ExchangeWaitSeconds += it.ExchangeWaitSeconds
+	}
 	if err := r.dir.logIteration(it); err != nil {
 		return err
 	}
-	if r.o.OnIteration != nil {
+	if r.o.OnIteration != nil && r.first() {
 		r.o.OnIteration(it)
 	}
 	return nil
@@ -284,7 +307,7 @@ func (r *run) saveCheckpoint(last bool) error {
 	if r.o.Keep == 0 {
 		return nil
 	}
-	if err := r.finiteWeights(); err != nil {
+	if err := r.finiteWeights(); err != nil || !r.first() {
 		return err
 	}
 	s := runState{
@@ -337,27 +360,48 @@ func (r *run) validate(ctx context.Context, e *Epoch) error {
 		return nil
 	}
 	judge := r.newJudge()
+	verdicts, bad, err := r.judgePart(ctx, judge)
+	if err != nil && (r.o.Processes == nil || ctx.Err() == nil) { // else all learn that this one stops
+		return err
+	}
+	if verdicts, bad, err = r.gatherVerdicts(ctx, verdicts, bad); err != nil {
+		return err
+	}
+	if err := r.noteBad(e, bad); err != nil {
+		return err
+	}
+	if len(verdicts) == 0 {
+		return fmt.Errorf("train: %s: none of %d images is readable: %w", r.o.Val.Name, len(bad), &bad[0])
+	}
+	for _, v := range verdicts {
+		judge.add(r.o.Val.Samples[v.Index], v)
+	}
+	judge.into(e)
+	return nil
+}
+
+// judgePart sees the validation images, or this process's part of them.
+func (r *run) judgePart(ctx context.Context, judge judge) (verdicts []verdict, bad []dataset.BadImage, err error) {
 	for b, err := range r.valBatches(ctx) {
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
-		if err := r.noteBad(e, b.Bad); err != nil {
-			return err
-		}
+		bad = append(bad, b.Bad...)
 		if len(b.Labels) == 0 {
 			continue
 		}
 		y, err := r.forward(b.X)
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		k := y.Shape[1]
 		for i, index := range b.Indices {
-			judge.add(r.o.Val.Samples[index], b.Views[i], y.Data[i*k:(i+1)*k])
+			v := judge.see(r.o.Val.Samples[index], b.Views[i], y.Data[i*k:(i+1)*k])
+			v.Index = index
+			verdicts = append(verdicts, v)
 		}
 	}
-	judge.into(e)
-	return nil
+	return verdicts, bad, nil
 }
 
 // noteBad logs the unreadable images that were not met before. It is an error if there

@@ -147,8 +147,8 @@ func TestMistakes(t *testing.T) {
 	c := &classJudge{classes: []string{"a", "b"}}
 	for i := range 40 {
 		margin := float32((i * 7) % 40)
-		c.add(dataset.Sample{Name: fmt.Sprint((i * 7) % 40), Label: 0}, dataset.View{}, []float32{0, margin/10 + 0.01})
-		c.add(dataset.Sample{Name: "right", Label: 1}, dataset.View{}, []float32{0, margin + 1})
+		see(c, dataset.Sample{Name: fmt.Sprint((i * 7) % 40), Label: 0}, []float32{0, margin/10 + 0.01})
+		see(c, dataset.Sample{Name: "right", Label: 1}, []float32{0, margin + 1})
 	}
 	var e Epoch
 	c.into(&e)
@@ -738,4 +738,9 @@ func TestCancelledBeforeItBegins(t *testing.T) {
 	if _, err := os.Stat(o.Dir); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a run directory was made: %v", err)
 	}
+}
+
+// see lets a judge judge an image.
+func see(j judge, s dataset.Sample, outputs []float32) {
+	j.add(s, j.see(s, dataset.View{}, outputs))
 }

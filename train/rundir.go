@@ -158,6 +158,9 @@ func saveRecipe(dir string, r Recipe) error {
 // log appends {"kind": kind, …the fields of v…} to the metrics. At the end of an epoch
 // everything logged is on disk.
 func (d *runDir) log(kind string, v any) error {
+	if d == nil { // of a process that isn't the first
+		return nil
+	}
 	line, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("train: metrics: %w", err)
@@ -174,6 +177,9 @@ func (d *runDir) log(kind string, v any) error {
 
 // logIteration logs an iteration.
 func (d *runDir) logIteration(it Iteration) error {
+	if d == nil {
+		return nil
+	}
 	if err := d.log("iteration", it); err != nil {
 		return err
 	}
@@ -183,6 +189,9 @@ func (d *runDir) logIteration(it Iteration) error {
 
 // logEpoch logs the end of an epoch.
 func (d *runDir) logEpoch(e Epoch) error {
+	if d == nil {
+		return nil
+	}
 	judged := []scalar{{"epoch/top1_error", e.Top1Error}, {"epoch/top5_error", e.Top5Error}}
 	if !math.IsNaN(e.MeanIoU) {
 		judged = []scalar{{"epoch/localisation_error", e.LocalisationError}, {"epoch/mean_iou", e.MeanIoU}}
@@ -195,6 +204,9 @@ func (d *runDir) logEpoch(e Epoch) error {
 }
 
 func (d *runDir) close() error {
+	if d == nil {
+		return nil
+	}
 	return errors.Join(d.metrics.close(), d.events.log.close())
 }
 

@@ -28,6 +28,7 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	recipe := string(o.Recipe.YAML())
 	r := &run{o: o.withDefaults(), bad: map[string]bool{}, position: position{epoch: 1}, room: o.DecodeRoom()}
 	defer func() {
 		if err != nil {
@@ -39,7 +40,7 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 		return nil, err
 	}
 	if from != nil {
-		defer from.file.Close()
+		defer from.close()
 	}
 	if err := r.checkMachine(); err != nil {
 		return nil, err
@@ -54,17 +55,28 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 	if err := r.identifyImages(ctx, from); err != nil {
 		return nil, err
 	}
-	if err := r.choosePreprocessing(ctx, from, fileSpec); err != nil {
+	if err := r.agree(ctx, recipe); err != nil {
 		return nil, err
 	}
-	if err := r.prepareSteps(); err != nil {
+	if r.first() {
+		if err := r.choosePreprocessing(ctx, from, fileSpec); err != nil {
+			return nil, err
+		}
+	}
+	if from, err = r.shareBeginning(ctx, from); err != nil {
+		return nil, err
+	}
+	if err := r.prepareSteps(ctx); err != nil {
 		return nil, err
 	}
 	r.prepareReports()
 	if from != nil {
-		if err := r.restore(from); err != nil {
+		if err := r.restore(ctx, from); err != nil {
 			return nil, err
 		}
+	}
+	if !r.first() {
+		return r, nil
 	}
 	if err := r.takeDirectory(from); err != nil {
 		return nil, err
@@ -87,15 +99,21 @@ func (r *run) abandon() {
 
 // savedRun is the checkpoint that a run continues from.
 type savedRun struct {
-	file *weights.File
+	file *weights.File // nil in a process that isn't the first
 	runState
+}
+
+func (s *savedRun) close() {
+	if s.file != nil {
+		s.file.Close()
+	}
 }
 
 // openCheckpoint locks the directory of a run that resumes, opens its newest intact
 // checkpoint and compares task and recipe with it. It returns nil if the run begins.
 func (r *run) openCheckpoint(ctx context.Context) (*savedRun, error) {
 	o := &r.o
-	if !o.Resume {
+	if !o.Resume || !r.first() {
 		return nil, nil
 	}
 	// The lock comes before reading, as another run may be writing.
@@ -159,6 +177,9 @@ func (r *run) buildNetwork(ctx context.Context, from *savedRun) (*preprocess.Spe
 	r.model = &vgg.Model{Net: net, Classes: o.Train.Classes}
 	if o.Task != nil {
 		r.model.Localisation = o.Task.Localisation()
+	}
+	if !r.first() { // the weights come from there
+		return nil, nil
 	}
 	if from != nil {
 		r.init = from.Init
@@ -303,9 +324,14 @@ func (r *run) choosePreprocessing(ctx context.Context, from *savedRun, fileSpec 
 		r.stats = survey.Stats
 		r.spec = preprocessing(r.o.Recipe, r.stats, fileSpec)
 	}
+	r.describe()
+	return nil
+}
+
+// describe notes in the model what it is trained with.
+func (r *run) describe() {
 	r.model.Preprocess = r.spec
 	r.model.Provenance = map[string]string{"trained_on": r.trainSet.Name, "recipe": string(r.o.Recipe.YAML())}
-	return nil
 }
 
 // preprocessing subtracts the mean RGB, and divides by the standard deviation if the recipe
@@ -341,11 +367,11 @@ func deviation(s preprocess.Stats, c int) float32 {
 }
 
 // prepareSteps makes the stepper, the loaders and the schedule.
-func (r *run) prepareSteps() error {
+func (r *run) prepareSteps(ctx context.Context) error {
 	o, rec := r.o, r.o.Recipe
-	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Threads: o.Workers, Front: rec.frontLayers(r.model.Net.Chain())}
+	steps := stepOptions{Recipe: rec, Task: o.Task, Samples: o.Train.Samples, Batch: min(rec.Batch, o.Train.Len()), Micro: o.Batch, Ranks: o.Ranks, Outer: o.Processes, Threads: o.Workers, Front: rec.frontLayers(r.model.Net.Chain())}
 	var err error
-	if r.stepper, err = newStepper(r.model.Net, steps); err != nil {
+	if r.stepper, err = newStepper(ctx, r.model.Net, steps); err != nil {
 		return err
 	}
 	cache := o.CacheBytes
@@ -354,11 +380,16 @@ func (r *run) prepareSteps() error {
 	}
 	r.trainLoader = &dataset.Loader{Data: o.Train, Spec: r.spec, Batch: rec.Batch, Crop: rec.Input, SMin: rec.ScaleMin, SMax: rec.ScaleMax,
 		Flip: rec.Flip, ShiftStd: rec.ColourShift, Seed: rec.Seed, Views: rec.Views, Workers: o.Workers, CacheBytes: cache, Train: true, MaxPixels: o.MaxPixels, Room: r.room}
+	parts := 1
+	if o.Processes != nil {
+		parts = o.Processes.Size()
+		r.trainLoader.Part, r.trainLoader.Parts = o.Processes.Rank(), parts
+	}
 	if rec.ColourShift > 0 {
 		r.trainLoader.Shift = r.stats.Shift
 	}
 	if o.Val != nil {
-		r.valLoader = &dataset.Loader{Data: o.Val, Spec: r.spec, Batch: validationBatch(rec, o.Batch), Crop: rec.Input, Workers: o.Workers, CacheBytes: cache, MaxPixels: o.MaxPixels, Room: r.room}
+		r.valLoader = &dataset.Loader{Data: o.Val, Spec: r.spec, Batch: parts * validationBatch(rec, o.Batch), Part: r.trainLoader.Part, Parts: parts, Crop: rec.Input, Workers: o.Workers, CacheBytes: cache, MaxPixels: o.MaxPixels, Room: r.room}
 	}
 	if err := r.prepareFeatures(); err != nil {
 		return err
@@ -381,9 +412,17 @@ func (r *run) newRate() *rate {
 // prepareReports sets up the writer of checkpoints, and the result of a run that has not
 // done anything.
 func (r *run) prepareReports() {
-	r.checkpoints = &checkpoints{dir: r.o.Dir, keep: r.o.Keep, every: r.o.CheckpointEvery, log: r.o.Log, last: time.Now()}
+	r.checkpoints = &checkpoints{dir: r.o.Dir, keep: r.keep(), every: r.o.CheckpointEvery, log: r.o.Log, last: time.Now()}
 	r.result = Result{Run: r.o.Dir, Top1Error: math.NaN(), Top5Error: math.NaN(), LocalisationError: math.NaN(), MeanIoU: math.NaN(),
 		MeanAP: math.NaN(), MicroF1: math.NaN(), Init: r.init}
+}
+
+// keep is the number of checkpoints that this process keeps.
+func (r *run) keep() int {
+	if !r.first() {
+		return 0
+	}
+	return r.o.Keep
 }
 
 // takeDirectory makes and locks the run directory and opens its logs.
@@ -412,13 +451,13 @@ func (r *run) takeDirectory(from *savedRun) error {
 // announce logs the beginning of the run, or its resumption, and reports it to OnStart.
 func (r *run) announce(from *savedRun) error {
 	s := Start{Recipe: r.o.Recipe, Init: r.init, Epoch: r.epoch, Iteration: r.iteration, Iterations: r.iterations, Preprocess: r.spec, Images: r.o.Train.Len()}
-	if f := r.trainFeatures; f != nil && f.keeps {
-		s.Whole = min(s.Iterations, f.loader.Views*r.trainLoader.Batches())
-	}
 	s.CopyBytes = r.copyBytes()
 	f := r.footprint()
 	s.Micro = f.micro()
 	var err error
+	if s.Whole, err = r.slowIterations(); err != nil {
+		return err
+	}
 	if s.Memory, err = f.Bytes(); err != nil {
 		return err
 	}
@@ -461,7 +500,8 @@ func (r *run) logBeginning() error {
 }
 
 // checkRecipe compares the recipe of a run that resumes with the checkpoint's, and sets its
-// rule of initialisation to the one that was applied. Epochs and iterations may be raised,
+// rule of initialisation to the one that was applied, and the forms of Winograd's algorithm to
+// those of the version that began the run, if its recipe doesn't name them. Epochs and iterations may be raised,
 // unless the schedule depends on them.
 func (s runState) checkRecipe(dir string, r *Recipe, file string) error {
 	was, err := s.recipe()
@@ -470,6 +510,9 @@ func (s runState) checkRecipe(dir string, r *Recipe, file string) error {
 	}
 	if r.InitRule == Auto {
 		r.InitRule = was.InitRule
+	}
+	if !hasKey(s.Recipe, "winograd") {
+		r.Winograd = was.Winograd
 	}
 	for _, d := range Differences(*r, was) {
 		length := d.Key == "epochs" || d.Key == "max_iterations"
@@ -497,7 +540,9 @@ func checkRecipeFile(dir string, r Recipe) error {
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	was, err := LoadRecipe(path, PaperRecipe())
+	base := PaperRecipe()
+	base.Winograd = r.Winograd // an earlier version named none, and has left no weights
+	was, err := LoadRecipe(path, base)
 	if err != nil {
 		return err
 	}
@@ -527,7 +572,7 @@ func (s runState) checkImages(dir string, train imageSet, val *imageSet) error {
 }
 
 // restore sets the run to the state of the checkpoint.
-func (r *run) restore(from *savedRun) error {
+func (r *run) restore(ctx context.Context, from *savedRun) error {
 	if isa := kernel.Current().Name(); isa != from.ISA {
 		r.o.Log.Warn("the checkpoint was taken with another instruction set: the run goes on, with other bits than it would have had", "checkpoint", from.ISA, "now", isa)
 	}
@@ -535,6 +580,9 @@ func (r *run) restore(from *savedRun) error {
 		r.o.Log.Warn("the checkpoint was taken by another version of this program: the run goes on, perhaps with other bits than it would have had", "checkpoint", from.Program, "now", v)
 	}
 	for _, p := range r.model.Net.Params() {
+		if from.file == nil { // sync brings them
+			break
+		}
 		if err := readRows(from.file, p.Name, p, p.SetRows); err != nil {
 			return err
 		}
@@ -544,7 +592,9 @@ func (r *run) restore(from *savedRun) error {
 			}
 		}
 	}
-	r.stepper.sync()
+	if err := r.stepper.sync(ctx); err != nil {
+		return err
+	}
 	r.position = position{epoch: from.Epoch, batches: from.Batches, iteration: from.Iteration, stopped: from.Stopped, partial: from.Partial}
 	r.rate.restore(from.Schedule)
 	r.rescues, r.loss = from.Rescues, from.Judged
@@ -556,6 +606,8 @@ func (r *run) restore(from *savedRun) error {
 		r.setBest(*from.Best)
 	}
 	r.result.Epochs = from.Epoch - 1
-	r.checkpoints.good = from.file.Name()
+	if from.file != nil {
+		r.checkpoints.good = from.file.Name()
+	}
 	return nil
 }

@@ -39,7 +39,8 @@ type stepOptions struct {
 	Samples []dataset.Sample // of the training set, for the task
 	Batch   int              // most images of a batch
 	Micro   int              // most images computed at a time; 0: a whole group
-	Ranks   int              // divides Recipe.Groups
+	Ranks   int              // of this process
+	Outer   comm.Group       // of the processes whose ranks share the groups; nil: this one alone
 	Threads int              // shared by the ranks, at least one each; 0: those that compute by default
 	Front   int              // layers at the beginning whose output the batches hold instead of images
 }
@@ -52,7 +53,21 @@ type replica struct {
 	training *nn.Training
 	sgd      *nn.SGD
 	sums     sums
+	exchange *exchange
 }
+
+// part is the images of a batch that a process has.
+type part struct {
+	*dataset.Batch
+	n    int // images of the whole batch
+	from int // place of the first of these among them
+	// zeros are the losses that outputs of zero have on the images of the whole batch, if it is
+	// shared by several processes.
+	zeros []float64
+}
+
+// whole is all images of a batch.
+func whole(b *dataset.Batch) part { return part{Batch: b, n: len(b.Labels)} }
 
 func groupsError(groups, ranks int) error {
 	return fmt.Errorf("train: %d groups on %d ranks: want a number of ranks that divides the groups", groups, ranks)
@@ -67,10 +82,13 @@ func (s *stepper) groupStart(g, n int) int { return g * n / s.o.Recipe.Groups }
 // newStepper returns the stepper of a network whose parameters and factors of rates are set,
 // with those that are not learnt marked as frozen. The network becomes rank 0's; between steps it may be
 // run and saved.
-func newStepper(net *network.Network, o stepOptions) (*stepper, error) {
-	groups := o.Recipe.Groups
-	if groups < 1 || o.Ranks < 1 || groups%o.Ranks != 0 {
-		return nil, groupsError(groups, o.Ranks)
+func newStepper(ctx context.Context, net *network.Network, o stepOptions) (*stepper, error) {
+	groups, all := o.Recipe.Groups, o.Ranks
+	if o.Outer != nil {
+		all *= o.Outer.Size()
+	}
+	if groups < 1 || o.Ranks < 1 || groups%all != 0 {
+		return nil, groupsError(groups, all)
 	}
 	if o.Threads == 0 {
 		o.Threads = kernel.Threads()
@@ -80,19 +98,22 @@ func newStepper(net *network.Network, o stepOptions) (*stepper, error) {
 	if o.Micro > 0 {
 		s.o.Micro = min(s.size, o.Micro)
 	}
-	for rank, group := range comm.Local(o.Ranks) {
+	views := comm.Local(o.Ranks)
+	if o.Outer != nil {
+		views = comm.Nest(o.Outer, o.Ranks)
+	}
+	for rank, group := range views {
 		r, err := s.newReplica(rank, group, net)
 		if err != nil {
 			return nil, err
 		}
 		s.ranks = append(s.ranks, r)
 	}
-	s.sync()
-	return s, nil
+	return s, s.sync(ctx)
 }
 
-// newReplica returns a rank's replica: of the network itself for rank 0, else of a new one
-// with the same options. sync sets its parameters.
+// newReplica returns the replica of a rank of the process: of the network itself for the first,
+// else of a new one with the same options. sync sets its parameters.
 func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (*replica, error) {
 	o := s.o
 	r := &replica{comm: group, net: net}
@@ -101,6 +122,9 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 		if r.net, err = network.New(net.Options()); err != nil {
 			return nil, err
 		}
+	}
+	if err = r.net.Chain().SetWinograd(o.Recipe.Winograd); err != nil {
+		return nil, err
 	}
 	for i, p := range r.net.Params() {
 		p.Frozen, p.RateFactor = net.Params()[i].Frozen, net.Params()[i].RateFactor
@@ -124,14 +148,30 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 	r.training.Smoothing = float32(o.Recipe.LabelSmoothing)
 	r.sgd = nn.NewSGD(chain)
 	chain.SetThreads(all)
-	r.sums = newSums(r.sgd, chain.StatisticsLen(), o.Threads/o.Ranks)
+	tree := comm.Tree(o.Recipe.Groups)
+	factors := newFactors(o.Recipe.Exchange, chain, r.training, r.sgd.Params(), group, tree, o.Batch)
+	r.sums = newSums(r.sgd, factors.has, chain.StatisticsLen(), o.Threads/o.Ranks)
+	r.exchange = newExchange(group, tree, &r.sums, factors)
 	return r, nil
 }
 
 // sync copies the parameters and the momentum of rank 0 to the other ranks, when they have
 // been set.
-func (s *stepper) sync() {
+func (s *stepper) sync(ctx context.Context) error {
 	first := s.ranks[0]
+	if s.o.Outer != nil {
+		for _, p := range first.net.Params() {
+			if err := s.o.Outer.Broadcast(ctx, 0, p.Value); err != nil {
+				return err
+			}
+			p.Changed()
+			if v := first.sgd.Momentum(p); v == nil {
+				continue
+			} else if err := s.o.Outer.Broadcast(ctx, 0, v); err != nil {
+				return err
+			}
+		}
+	}
 	for _, r := range s.ranks[1:] {
 		from := first.net.Params()
 		for i, p := range r.net.Params() {
@@ -140,6 +180,7 @@ func (s *stepper) sync() {
 			copy(r.sgd.Momentum(p), first.sgd.Momentum(from[i]))
 		}
 	}
+	return nil
 }
 
 // momentum returns the momentum of a parameter of rank 0's network, in packed order; nil
@@ -177,16 +218,16 @@ func (s *stepper) update(rate float64) nn.Update {
 
 // step updates the weights by a batch and returns the sum of the images' losses, added in
 // the order of the gradients. Weights and momentum stay as they are, on all ranks, if the
-// loss is not finite, an error occurs, or the context is done before all gradients are
-// summed. With several groups, no step is possible after one that failed.
-func (s *stepper) step(ctx context.Context, b *dataset.Batch, iteration int, rate float64) (float64, error) {
+// loss is not finite, an error occurs, or the context is done on one of them before all
+// gradients are summed. With several groups, no step is possible after one that failed.
+func (s *stepper) step(ctx context.Context, b part, iteration int, rate float64) (float64, error) {
 	switch {
 	case s.err != nil:
 		return 0, s.err
-	case ctx.Err() != nil:
+	case ctx.Err() != nil && s.o.Outer == nil: // else all ranks hear of it in the step
 		return 0, context.Cause(ctx)
-	case len(b.Labels) > s.o.Batch:
-		return 0, fmt.Errorf("train: a batch of %d images, want at most %d", len(b.Labels), s.o.Batch)
+	case b.n > s.o.Batch:
+		return 0, fmt.Errorf("train: a batch of %d images, want at most %d", b.n, s.o.Batch)
 	}
 	if s.o.Recipe.Groups == 1 {
 		return s.stepSingle(ctx, b, iteration, rate)
@@ -211,17 +252,17 @@ func images(b *dataset.Batch, from, to int) (*tensor.Tensor, []int, error) {
 
 // stepSingle is a step of one rank with one group. With a single micro-batch the weights
 // are updated within the backward pass.
-func (s *stepper) stepSingle(ctx context.Context, b *dataset.Batch, iteration int, rate float64) (float64, error) {
-	r, n := s.ranks[0], len(b.Labels)
+func (s *stepper) stepSingle(ctx context.Context, b part, iteration int, rate float64) (float64, error) {
+	r, n := s.ranks[0], b.n
 	if n <= s.o.Micro {
 		p := nn.Pass{Seed: s.o.Recipe.Seed, Iteration: iteration}
-		if loss := s.o.loss(b, 0); loss != nil {
+		if loss := s.o.loss(b.Batch, 0); loss != nil {
 			return r.training.StepLossSGD(b.X, loss, p, r.sgd, s.update(rate))
 		}
 		return r.training.StepSGD(b.X, b.Labels, p, r.sgd, s.update(rate))
 	}
 	r.chain.ZeroGrad()
-	loss, err := s.gradient(ctx, r, b, iteration, 0, n)
+	loss, err := s.gradient(ctx, r, b, iteration, 0, n, nil)
 	if err != nil || !finite(loss) {
 		return loss, err
 	}
@@ -229,22 +270,23 @@ func (s *stepper) stepSingle(ctx context.Context, b *dataset.Batch, iteration in
 	return loss, nil
 }
 
-// gradient adds the gradient of the images from … to−1 to the parameters', micro-batch by
-// micro-batch, and returns the sum of the images' losses.
-func (s *stepper) gradient(ctx context.Context, r *replica, b *dataset.Batch, iteration, from, to int) (float64, error) {
+// gradient adds the gradient of the images from … to−1 of the whole batch to the parameters',
+// micro-batch by micro-batch, and returns the sum of the images' losses. complete, if not nil,
+// hears of the parameters whose gradients are complete.
+func (s *stepper) gradient(ctx context.Context, r *replica, b part, iteration, from, to int, complete func(*nn.Param)) (float64, error) {
 	var loss float64
-	p := nn.Pass{Seed: s.o.Recipe.Seed, Iteration: iteration, Batch: len(b.Labels), HoldStatistics: s.o.Recipe.Groups > 1}
+	p := nn.Pass{Seed: s.o.Recipe.Seed, Iteration: iteration, Batch: b.n, HoldStatistics: s.o.Recipe.Groups > 1, Complete: complete, Factors: r.exchange.of}
 	for p.Image = from; p.Image < to; p.Image += s.o.Micro {
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}
 		end := min(p.Image+s.o.Micro, to)
 		p.More = end < to
-		x, labels, err := images(b, p.Image, end)
+		x, labels, err := images(b.Batch, p.Image-b.from, end-b.from)
 		if err != nil {
 			return 0, err
 		}
-		if task := s.o.loss(b, p.Image); task != nil {
+		if task := s.o.loss(b.Batch, p.Image-b.from); task != nil {
 			_, err = r.training.StepLoss(x, task, p)
 		} else {
 			_, err = r.training.Step(x, labels, p)
@@ -260,53 +302,77 @@ func (s *stepper) gradient(ctx context.Context, r *replica, b *dataset.Batch, it
 }
 
 // stepRank is a rank's part of a step.
-func (s *stepper) stepRank(ctx context.Context, r *replica, b *dataset.Batch, iteration int, rate float64) (loss float64, err error) {
+func (s *stepper) stepRank(ctx context.Context, r *replica, b part, iteration int, rate float64) (loss float64, err error) {
 	defer r.sums.free()
 	if loss, err = s.sumGroups(ctx, r, b, iteration); err != nil {
-		r.comm.Abort(err) // otherwise the others would wait for this rank
 		return 0, errors.Join(err)
 	}
 	if !finite(loss) {
 		return loss, nil
 	}
-	for i := range r.sums.total().stats {
-		r.sums.total().stats[i] /= float64(len(b.Labels))
+	statistics := r.sums.total().stats[runningStats:]
+	for i := range statistics {
+		statistics[i] /= float64(b.n)
 	}
-	r.chain.MoveStatistics(r.sums.total().stats[1:])
+	r.chain.MoveStatistics(statistics)
 	r.sgd.Step(s.update(rate))
 	return loss, nil
 }
 
 // sumGroups sets the parameters' gradients to those of the whole batch, and r.sums.total's
-// statistics, and returns the sum of the losses.
-func (s *stepper) sumGroups(ctx context.Context, r *replica, b *dataset.Batch, iteration int) (float64, error) {
+// statistics, and returns the sum of the losses. A rank whose context is done computes no more,
+// but still joins the others' sums, and all learn of it: the step is everybody's or nobody's.
+func (s *stepper) sumGroups(ctx context.Context, r *replica, b part, iteration int) (float64, error) {
+	together := context.WithoutCancel(ctx)
 	tree := comm.Tree(s.o.Recipe.Groups)
-	err := tree.Sum(tree.Share(r.comm.Rank(), r.comm.Size()), func(g int) error {
+	share := tree.Share(r.comm.Rank(), r.comm.Size())
+	r.exchange.factors.begin(b.n)
+	err := tree.Sum(share, func(g int) error {
 		sum := r.sums.push()
 		r.chain.ZeroGrad()
-		from, to := s.groupStart(g, len(b.Labels)), s.groupStart(g+1, len(b.Labels))
-		loss, err := s.gradient(ctx, r, b, iteration, from, to)
-		if err == nil && from < to {
-			sum.stats[0] = loss
-			r.training.AddStatistics(sum.stats[1:], float64(to-from))
+		var complete func(*nn.Param)
+		if g == share.Hi-1 {
+			r.exchange.begin(together)
+			complete = r.exchange.complete
+		}
+		from, to := s.groupStart(g, b.n), s.groupStart(g+1, b.n)
+		loss, err := s.gradient(ctx, r, b, iteration, from, to, complete)
+		switch {
+		case err != nil && ctx.Err() != nil:
+			sum.stats[stopStat] = 1
+			return nil
+		case err == nil && from < to:
+			sum.stats[lossStat] = loss
+			r.training.AddStatistics(sum.stats[runningStats:], float64(to-from))
 		}
 		return err
-	}, r.sums.fold)
-	if err != nil {
+	}, func() error {
+		r.sums.fold(!r.exchange.begun())
+		return nil
+	})
+	if err := r.exchange.end(err); err != nil {
 		return 0, err
 	}
-	if err := r.comm.AllReduce64(ctx, tree, r.sums.stats()); err != nil {
+	if err := r.comm.AllReduce64(together, tree, r.sums.stats()); err != nil {
 		return 0, err
 	}
-	loss := r.sums.total().stats[0]
-	if !finite(loss) {
-		return loss, nil
+	total := r.sums.total()
+	if total.stats[stopStat] > 0 {
+		return 0, stopCause(ctx)
 	}
 	for i, p := range r.sgd.Params() {
-		if err := r.comm.AllReduce(ctx, tree, r.sums.grads(i)); err != nil {
-			return 0, err
-		}
-		p.Grad = r.sums.total().grads[i]
+		p.Grad = total.grads[i]
 	}
-	return loss, nil
+	return total.stats[lossStat], nil
+}
+
+// ErrStopped is the error of a run that was to stop on another rank than this one.
+var ErrStopped = errors.New("train: stopped, since another rank was to stop")
+
+// stopCause is why a run stops on all ranks: the context's cause, if it is done on this one.
+func stopCause(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return ErrStopped
 }

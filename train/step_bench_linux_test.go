@@ -36,7 +36,7 @@ func BenchmarkStep(b *testing.B) {
 			}
 			s := newTestStepper(b, net, stepOptions{Recipe: r, Batch: batch, Micro: c.micro, Ranks: c.ranks})
 			step := func() {
-				if _, err := s.step(context.Background(), x, 1, 1e-6); err != nil {
+				if _, err := s.step(context.Background(), whole(x), 1, 1e-6); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -14,12 +14,14 @@ import (
 // Footprint lists what a run needs memory for.
 type Footprint struct {
 	Recipe  Recipe
-	Classes int   // or outputs, of a task
-	Images  int   // of the training set
-	Ranks   int   // as in [Options]; 0: 1
-	Threads int   // as in [Options], at least 1
-	Micro   int   // as in [Options]; 0: a whole group
-	Other   int64 // bytes of decoded images and of copies for checkpoints
+	Classes int // or outputs, of a task
+	Images  int // of the training set
+	Ranks   int // as in [Options]; 0: 1
+	// Processes is the number of those that train together; 0: 1. The memory is that of one.
+	Processes int
+	Threads   int   // as in [Options], at least 1
+	Micro     int   // as in [Options]; 0: a whole group
+	Other     int64 // bytes of decoded images and of copies for checkpoints
 }
 
 const (
@@ -53,9 +55,9 @@ func (f Footprint) micro() int {
 // batches of images; and validation.
 func (f Footprint) Bytes() (int64, error) {
 	r := f.Recipe
-	ranks, groups := max(1, f.Ranks), r.Groups
-	if groups < ranks || groups%ranks != 0 {
-		return 0, groupsError(groups, ranks)
+	ranks, processes, groups := max(1, f.Ranks), max(1, f.Processes), r.Groups
+	if all := ranks * processes; groups < all || groups%all != 0 {
+		return 0, groupsError(groups, all)
 	}
 	batch, micro := min(r.Batch, f.Images), f.micro()
 	chain, err := f.plan()
@@ -80,10 +82,11 @@ func (f Footprint) Bytes() (int64, error) {
 		rank += kept
 	}
 	tree, sums := comm.Tree(groups), 1
-	for i := range ranks {
-		sums = max(sums, tree.Sums(tree.Share(i, ranks)))
+	for i := range ranks * processes {
+		sums = max(sums, tree.Sums(tree.Share(i, ranks*processes)))
 	}
-	rank += (sums - 1) * chain.LearntFloats()
+	factors, spared := factorFloats(r.Exchange, trained, batch, ranks)
+	rank += (sums-1)*(chain.LearntFloats()-spared) + factors
 
 	val := validationBatch(r, f.Micro)
 	chain.SetThreads(f.Threads)
@@ -97,7 +100,7 @@ func (f Footprint) Bytes() (int64, error) {
 		return 0, err
 	}
 	image := 3 * r.Input * r.Input
-	images := loaderSlots(batch, f.Threads)*batch*image + loaderSlots(val, f.Threads)*val*image
+	images := loaderSlots(batch, f.Threads)*((batch+processes-1)/processes)*image + loaderSlots(val, f.Threads)*val*image
 	return 4*(int64(ranks)*int64(rank)+int64(validation)+int64(images)) + f.Other + processBytes, nil
 }
 
@@ -117,6 +120,9 @@ func (f Footprint) split(chain *nn.Chain) (trained *nn.Chain, in nn.Shape, front
 func (f Footprint) plan() (*nn.Chain, error) {
 	chain, err := network.Plan(f.Recipe.Options(f.Classes))
 	if err != nil {
+		return nil, err
+	}
+	if err := chain.SetWinograd(f.Recipe.Winograd); err != nil {
 		return nil, err
 	}
 	return chain, freeze(chain.Params(), f.Recipe.Freeze)
@@ -257,7 +263,7 @@ func (r *run) footprint() Footprint {
 	if threads == 0 {
 		threads = kernel.Threads()
 	}
-	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: max(1, r.o.Train.Len()), Ranks: r.o.Ranks, Threads: threads, Micro: r.o.Batch}
+	f := Footprint{Recipe: r.o.Recipe, Classes: r.o.outputs(), Images: max(1, r.o.Train.Len()), Ranks: r.o.Ranks, Processes: r.o.processes(), Threads: threads, Micro: r.o.Batch}
 	f.Other = r.copyBytes() + r.keptBytes(r.trainLoader, r.trainFeatures)
 	if r.o.Val != nil {
 		f.Other += r.keptBytes(r.valLoader, r.valFeatures)

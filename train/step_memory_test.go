@@ -25,18 +25,20 @@ func TestFootprint(t *testing.T) {
 		config               string
 		groups, ranks, micro int
 		freeze               []string
+		exchange             Exchange
 	}{
-		{"A", 1, 1, 0, nil},
-		{"A", 1, 1, 2, nil},
-		{"A-BN", 2, 2, 0, nil},
-		{"A", 6, 1, 1, nil},
-		{"A", 6, 3, 0, nil},
-		{"A", 1, 1, 0, []string{"conv*"}},
+		{"A", 1, 1, 0, nil, Sums},
+		{"A", 1, 1, 2, nil, Sums},
+		{"A-BN", 2, 2, 0, nil, Sums},
+		{"A", 6, 1, 1, nil, Sums},
+		{"A", 6, 3, 0, nil, Sums},
+		{"A", 6, 3, 0, nil, Factored},
+		{"A", 1, 1, 0, []string{"conv*"}, Sums},
 	} {
-		t.Run(fmt.Sprintf("%s_%d_groups_%d_ranks_%d_frozen", test.config, test.groups, test.ranks, len(test.freeze)), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s_%d_groups_%d_ranks_%d_frozen_%v", test.config, test.groups, test.ranks, len(test.freeze), test.exchange), func(t *testing.T) {
 			r := tinyRecipe()
 			r.Config, r.Width, r.FC, r.Input = test.config, 0.5, 512, 64
-			r.Batch, r.Groups, r.Freeze = 6, test.groups, test.freeze
+			r.Batch, r.Groups, r.Freeze, r.Exchange = 6, test.groups, test.freeze, test.exchange
 			if r.Freeze == nil {
 				r.Freeze = []string{}
 			}
@@ -63,7 +65,7 @@ func TestFootprint(t *testing.T) {
 			s := newTestStepper(t, net, stepOptions{Recipe: r, Batch: 6, Micro: test.micro, Ranks: test.ranks, Threads: 2})
 			b := stepBatch(1, 6)
 			b.X = tensor.New(6, 3, 64, 64)
-			if _, err := s.step(context.Background(), b, 1, 1e-4); err != nil {
+			if _, err := s.step(context.Background(), whole(b), 1, 1e-4); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := net.Forward(tensor.New(validationBatch(r, test.micro), 3, 64, 64)); err != nil {

@@ -9,7 +9,8 @@ import (
 // parameters' gradients are those of the last sum.
 type sums struct {
 	params   []*nn.Param
-	statsLen int // of a groupSum
+	factored func(*nn.Param) bool // has no sum, but one gradient, which is formed of all groups
+	statsLen int                  // of a groupSum
 	team     *kernel.Team
 	stack    []*groupSum
 	unused   []*groupSum
@@ -19,12 +20,19 @@ type sums struct {
 // groupSum is the sum over one or more groups.
 type groupSum struct {
 	grads [][]float32 // of every learnt parameter, packed
-	stats []float64   // the loss, then the running statistics
+	stats []float64   // the loss, the ranks that are to stop, then the running statistics
 }
 
+// Places in groupSum.stats.
+const (
+	lossStat = iota
+	stopStat
+	runningStats // and following
+)
+
 // newSums returns empty sums for an optimiser's parameters and a number of statistics.
-func newSums(sgd *nn.SGD, statistics, threads int) sums {
-	return sums{params: sgd.Params(), statsLen: 1 + statistics, team: kernel.NewTeam(threads)}
+func newSums(sgd *nn.SGD, factored func(*nn.Param) bool, statistics, threads int) sums {
+	return sums{params: sgd.Params(), factored: factored, statsLen: runningStats + statistics, team: kernel.NewTeam(threads)}
 }
 
 // push begins a new sum, whose gradients become the parameters'.
@@ -38,7 +46,7 @@ func (s *sums) push() *groupSum {
 		for _, p := range s.params {
 			// The first sum uses the buffers that the parameters have.
 			grad := p.Grad
-			if grad == nil || len(s.stack) > 0 {
+			if grad == nil || len(s.stack) > 0 && !s.factored(p) {
 				grad = kernel.Alloc(len(p.Value))
 			}
 			g.grads = append(g.grads, grad)
@@ -51,19 +59,26 @@ func (s *sums) push() *groupSum {
 	return g
 }
 
-// fold adds the last sum to the one before it, and removes it.
-func (s *sums) fold() error {
+// fold adds the last sum to the one before it, and removes it; without gradients if the
+// exchange adds those.
+func (s *sums) fold(gradients bool) {
 	a, b := s.stack[len(s.stack)-2], s.stack[len(s.stack)-1]
 	for i := range a.grads {
-		s.task = addTask{a.grads[i], b.grads[i]}
-		s.team.Run((len(a.grads[i])+addLen-1)/addLen, &s.task)
+		if gradients && !s.factored(s.params[i]) {
+			s.add(a.grads[i], b.grads[i])
+		}
 	}
 	for i, v := range b.stats {
 		a.stats[i] += v
 	}
 	s.stack = s.stack[:len(s.stack)-1]
 	s.unused = append(s.unused, b)
-	return nil
+}
+
+// add adds b to a.
+func (s *sums) add(a, b []float32) {
+	s.task = addTask{a, b}
+	s.team.Run((len(a)+addLen-1)/addLen, &s.task)
 }
 
 // grads returns the gradients of parameter i in all sums.

@@ -54,7 +54,7 @@ func stepBatch(seed uint64, n int) *dataset.Batch {
 
 func newTestStepper(t testing.TB, net *network.Network, o stepOptions) *stepper {
 	t.Helper()
-	s, err := newStepper(net, o)
+	s, err := newStepper(context.Background(), net, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func trainSteps(t testing.TB, o stepOptions, batches ...int) trained {
 	s := newTestStepper(t, net, o)
 	var got trained
 	for i, n := range batches {
-		loss, err := s.step(context.Background(), stepBatch(uint64(i), n), i+1, o.Recipe.LearningRate)
+		loss, err := s.step(context.Background(), whole(stepBatch(uint64(i), n)), i+1, o.Recipe.LearningRate)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -202,7 +202,7 @@ func TestRunningStatisticsOfGroups(t *testing.T) {
 		r := stepRecipe("C-BN", groups)
 		net := stepNetwork(t, r)
 		s := newTestStepper(t, net, stepOptions{Recipe: r, Batch: 24, Ranks: groups, Threads: 2})
-		if _, err := s.step(context.Background(), b, 1, 0); err != nil {
+		if _, err := s.step(context.Background(), whole(b), 1, 0); err != nil {
 			t.Fatal(err)
 		}
 		values := map[string][]float32{}
@@ -240,12 +240,12 @@ func TestRunningStatisticsOfGroups(t *testing.T) {
 // with.
 func TestRestoredRanks(t *testing.T) {
 	r := stepRecipe("C-LRN", 2)
-	whole := trainSteps(t, stepOptions{Recipe: r, Batch: 24, Ranks: 2, Threads: 2}, stepBatches...)
+	alone := trainSteps(t, stepOptions{Recipe: r, Batch: 24, Ranks: 2, Threads: 2}, stepBatches...)
 
 	net := stepNetwork(t, r)
 	s := newTestStepper(t, net, stepOptions{Recipe: r, Batch: 24, Ranks: 2, Threads: 2})
 	for i, n := range stepBatches[:2] {
-		if _, err := s.step(context.Background(), stepBatch(uint64(i), n), i+1, r.LearningRate); err != nil {
+		if _, err := s.step(context.Background(), whole(stepBatch(uint64(i), n)), i+1, r.LearningRate); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -256,8 +256,10 @@ func TestRestoredRanks(t *testing.T) {
 		p.Changed()
 		copy(s2.momentum(p), s.momentum(net.Params()[i]))
 	}
-	s2.sync()
-	if _, err := s2.step(context.Background(), stepBatch(2, stepBatches[2]), 3, r.LearningRate); err != nil {
+	if err := s2.sync(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s2.step(context.Background(), whole(stepBatch(2, stepBatches[2])), 3, r.LearningRate); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string][]float32{}
@@ -265,7 +267,7 @@ func TestRestoredRanks(t *testing.T) {
 		got[p.Name] = p.Value
 		got[momentumPrefix+p.Name] = s2.momentum(p)
 	}
-	if err := sameValues(got, whole.values); err != nil {
+	if err := sameValues(got, alone.values); err != nil {
 		t.Error(err)
 	}
 }
@@ -283,29 +285,29 @@ func TestFailedStep(t *testing.T) {
 			{"label", "label 99 of image", func(s *stepper) (float64, error) {
 				b := stepBatch(1, 24)
 				b.Labels[23] = 99
-				return s.step(context.Background(), b, 1, 1)
+				return s.step(context.Background(), whole(b), 1, 1)
 			}, nil},
 			{"context", "enough", func(s *stepper) (float64, error) {
 				ctx, cancel := context.WithCancelCause(context.Background())
 				cancel(why)
-				return s.step(ctx, stepBatch(1, 24), 1, 1)
+				return s.step(ctx, whole(stepBatch(1, 24)), 1, 1)
 			}, why},
 			{"cancelled amid the step", "enough", func(s *stepper) (float64, error) {
 				ctx, cancel := context.WithCancelCause(context.Background())
 				s.ranks[len(s.ranks)-1].training.Hook = func(string, *tensor.Tensor, *tensor.Tensor) { cancel(why) }
-				return s.step(ctx, stepBatch(1, 24), 1, 1)
+				return s.step(ctx, whole(stepBatch(1, 24)), 1, 1)
 			}, why},
 			{"infinite", "", func(s *stepper) (float64, error) {
 				b := stepBatch(1, 24)
 				b.X.Data[len(b.X.Data)-1] = float32(math.NaN())
-				loss, err := s.step(context.Background(), b, 1, 1)
+				loss, err := s.step(context.Background(), whole(b), 1, 1)
 				if !math.IsNaN(loss) {
 					t.Errorf("loss %v, want NaN", loss)
 				}
 				return loss, err
 			}, nil},
 			{"too many images", "train: a batch of 25 images, want at most 24", func(s *stepper) (float64, error) {
-				return s.step(context.Background(), stepBatch(1, 25), 1, 1)
+				return s.step(context.Background(), whole(stepBatch(1, 25)), 1, 1)
 			}, nil},
 		} {
 			t.Run(fmt.Sprintf("%s/%d_groups", strings.ReplaceAll(test.name, " ", "_"), groups), func(t *testing.T) {
@@ -352,7 +354,7 @@ func TestStepperErrors(t *testing.T) {
 	} {
 		r := stepRecipe(test.config, test.groups)
 		test.o.Recipe = r
-		if _, err := newStepper(stepNetwork(t, r), test.o); err == nil || !strings.HasPrefix(err.Error(), test.want) {
+		if _, err := newStepper(context.Background(), stepNetwork(t, r), test.o); err == nil || !strings.HasPrefix(err.Error(), test.want) {
 			t.Errorf("error %v, want %s", err, test.want)
 		}
 	}
@@ -368,7 +370,7 @@ func TestFrozenSteps(t *testing.T) {
 	}
 	fresh := stepNetwork(t, r).Params()
 	s := newTestStepper(t, net, stepOptions{Recipe: r, Batch: 24, Micro: 1, Ranks: 2, Threads: 2})
-	if _, err := s.step(context.Background(), stepBatch(1, 24), 1, 0.1); err != nil {
+	if _, err := s.step(context.Background(), whole(stepBatch(1, 24)), 1, 0.1); err != nil {
 		t.Fatal(err)
 	}
 	for _, k := range s.ranks {

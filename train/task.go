@@ -109,10 +109,21 @@ func (o stepOptions) loss(b *dataset.Batch, from int) nn.Loss {
 	}
 }
 
-// judge sums up a validation.
+// judge sums up a validation. see may be called in another process than the rest.
 type judge interface {
-	add(s dataset.Sample, v dataset.View, outputs []float32)
-	into(e *Epoch) // sets the epoch's losses and errors
+	see(s dataset.Sample, v dataset.View, outputs []float32) verdict
+	add(s dataset.Sample, v verdict) // in the order of the images
+	into(e *Epoch)                   // sets the epoch's losses and errors
+}
+
+// verdict is what a judge keeps of an image.
+type verdict struct {
+	Index       int // of the image
+	Loss        float64
+	Rank, Best  int       // rank of the true class, the most probable one
+	Probability float32   // of that one
+	IoU         float64   // of boxes
+	Scores      []float32 // of several labels
 }
 
 // classJudge judges the scores of classes.
@@ -126,17 +137,21 @@ type classJudge struct {
 // mostMistakes is the number of mistakes that an epoch lists.
 const mostMistakes = 12
 
-func (c *classJudge) add(s dataset.Sample, _ dataset.View, scores []float32) {
+func (*classJudge) see(s dataset.Sample, _ dataset.View, scores []float32) verdict {
 	d := make([]float32, len(scores))
-	loss := nn.CrossEntropy(scores, s.Label, 0, 1, d) // image by image, so that the batch size changes no bit
-	c.loss += loss
-	c.ranks = append(c.ranks, metrics.Rank(scores, s.Label))
-	best := metrics.TopK(scores, 1)[0]
-	if best == s.Label || math.IsNaN(loss) {
+	v := verdict{Rank: metrics.Rank(scores, s.Label), Best: metrics.TopK(scores, 1)[0]}
+	v.Loss = nn.CrossEntropy(scores, s.Label, 0, 1, d) // image by image, so that the batch size changes no bit
+	v.Probability = d[v.Best]                          // d is the posterior, less 1 of the true class
+	return v
+}
+
+func (c *classJudge) add(s dataset.Sample, v verdict) {
+	c.loss += v.Loss
+	c.ranks = append(c.ranks, v.Rank)
+	if v.Best == s.Label || math.IsNaN(v.Loss) {
 		return
 	}
-	// d is the posterior, less 1 of the true class.
-	m := Mistake{File: s.Name, Class: c.classes[s.Label], Predicted: c.classes[best], Probability: d[best], loss: loss}
+	m := Mistake{File: s.Name, Class: c.classes[s.Label], Predicted: c.classes[v.Best], Probability: v.Probability, loss: v.Loss}
 	at, _ := slices.BinarySearchFunc(c.worst, m, func(a, b Mistake) int {
 		if a.loss >= b.loss { // the first of equal ones stays before
 			return -1
@@ -163,13 +178,17 @@ type labelJudge struct {
 	positive [][]bool
 }
 
-func (l *labelJudge) add(s dataset.Sample, _ dataset.View, scores []float32) {
+func (*labelJudge) see(s dataset.Sample, _ dataset.View, scores []float32) verdict {
+	return verdict{Loss: nn.LabelsCrossEntropy(scores, s.Labels, 0, 1, make([]float32, len(scores))), Scores: slices.Clone(scores)}
+}
+
+func (l *labelJudge) add(s dataset.Sample, v verdict) {
 	l.n++
-	l.loss += nn.LabelsCrossEntropy(scores, s.Labels, 0, 1, make([]float32, len(scores)))
+	l.loss += v.Loss
 	if l.scores == nil {
-		l.scores, l.positive = make([][]float32, len(scores)), make([][]bool, len(scores))
+		l.scores, l.positive = make([][]float32, len(v.Scores)), make([][]bool, len(v.Scores))
 	}
-	for k, score := range scores {
+	for k, score := range v.Scores {
 		l.scores[k] = append(l.scores[k], score)
 		l.positive[k] = append(l.positive[k], slices.Contains(s.Labels, k))
 	}
@@ -194,12 +213,15 @@ type boxJudge struct {
 	loss, iou float64
 }
 
-func (b *boxJudge) add(s dataset.Sample, v dataset.View, outputs []float32) {
+func (b *boxJudge) see(s dataset.Sample, v dataset.View, outputs []float32) verdict {
+	return verdict{Loss: b.task.Loss(s, v, outputs, make([]float32, len(outputs)), 1), IoU: b.task.IoU(s, v, outputs)}
+}
+
+func (b *boxJudge) add(_ dataset.Sample, v verdict) {
 	b.n++
-	b.loss += b.task.Loss(s, v, outputs, make([]float32, len(outputs)), 1)
-	iou := b.task.IoU(s, v, outputs)
-	b.iou += iou
-	if !metrics.Located(iou) {
+	b.loss += v.Loss
+	b.iou += v.IoU
+	if !metrics.Located(v.IoU) {
 		b.missed++
 	}
 }

@@ -15,7 +15,7 @@ func (r Recipe) Validate() error {
 	if err := r.Init.Validate(); err != nil {
 		return fmt.Errorf("train: recipe: %w", err)
 	}
-	for _, v := range []encoding.TextMarshaler{r.Filter, r.Resize, r.Orient} {
+	for _, v := range []encoding.TextMarshaler{r.Filter, r.Resize, r.Orient, r.Exchange} {
 		if _, err := v.MarshalText(); err != nil {
 			return fmt.Errorf("train: recipe: %w", err)
 		}
@@ -67,6 +67,8 @@ func (r Recipe) Validate() error {
 		return bad("label_smoothing", r.LabelSmoothing, "at least 0 and below 1")
 	case !(r.ColourShift >= 0) || r.ColourShift > 10:
 		return bad("colour_shift", r.ColourShift, "0 to 10")
+	case r.Winograd != 4 && r.Winograd != 6:
+		return bad("winograd", r.Winograd, "4 or 6")
 	case r.Views < 0:
 		return bad("views", r.Views, "at least 0")
 	case r.ScaleMin < r.Input:

@@ -24,6 +24,7 @@ type Net struct {
 	Weights   string     // what files call it
 	SHA256    string     // of the file of weights
 	FCWeights nn.Storage // type of the fully connected weights in memory
+	Device    string     // where it computes, as results tell it; empty: the processor
 	// Layer is the layer whose activation is the descriptor: conv5_3, pool5, fc6, …; empty: the
 	// penultimate, which is fc7 in the paper's networks.
 	Layer string
@@ -245,7 +246,7 @@ func (p *extraction) add(n *Net) error {
 	if err != nil {
 		return err
 	}
-	p.header.Nets = append(p.header.Nets, NetID{n.Weights, n.SHA256, n.FCWeights, m.Preprocess, n.Layer, !p.o.Unrectified, n.Scales, shape[1]})
+	p.header.Nets = append(p.header.Nets, NetID{n.Weights, n.SHA256, n.FCWeights, n.Device, m.Preprocess, n.Layer, !p.o.Unrectified, n.Scales, shape[1]})
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -33,6 +34,7 @@ type NetID struct {
 	Weights    string          `json:"weights"`
 	SHA256     string          `json:"sha256"`
 	FCWeights  nn.Storage      `json:"fc_weights"`
+	Device     string          `json:"device,omitempty"` // empty: the processor
 	Preprocess preprocess.Spec `json:"preprocess"`
 	Layer      string          `json:"layer"`
 	Rectified  bool            `json:"rectified"`
@@ -150,6 +152,8 @@ func (h Header) recipe(want Header) string {
 			return differ(w.Weights+": preprocessing", n.Preprocess, w.Preprocess)
 		case n.FCWeights != w.FCWeights:
 			return differ(w.Weights+": fully connected weights in", n.FCWeights, w.FCWeights)
+		case n.Device != w.Device:
+			return differ(w.Weights+": device", cmp.Or(n.Device, "the processor"), cmp.Or(w.Device, "the processor"))
 		}
 	}
 	switch {

@@ -52,10 +52,7 @@ func (d *Descriptors) Search(ctx context.Context, queries []float32, k int, o Se
 		return nil, fmt.Errorf("transfer: search: %d numbers and %d matches, want rows of %d and at least 1", len(queries), k, dim)
 	}
 	n := len(queries) / dim
-	scale := make([]float32, n)
-	for q := range scale {
-		scale[q] = float32(inverse(norm(queries[q*dim : (q+1)*dim])))
-	}
+	scale := scales(queries, dim)
 	rows := max(1, scanFloats/dim)
 	chunks := (d.Len() + rows - 1) / rows
 	workers := min(o.workers(), chunks)
@@ -90,15 +87,29 @@ func (d *Descriptors) Search(ctx context.Context, queries []float32, k int, o Se
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	best := make([][]Match, n)
-	for q := range best {
-		for w := range found {
-			best[q] = append(best[q], found[w][q]...)
-		}
-		slices.SortFunc(best[q], better)
-		best[q] = best[q][:min(k, len(best[q]))]
+	return best(found, n, k), nil
+}
+
+// scales returns what makes each query one of length 1.
+func scales(queries []float32, dim int) []float32 {
+	scale := make([]float32, len(queries)/dim)
+	for q := range scale {
+		scale[q] = float32(inverse(norm(queries[q*dim : (q+1)*dim])))
 	}
-	return best, nil
+	return scale
+}
+
+// best returns the k best matches of each of n queries, of those by worker and query.
+func best(found [][][]Match, n, k int) [][]Match {
+	all := make([][]Match, n)
+	for q := range all {
+		for w := range found {
+			all[q] = append(all[q], found[w][q]...)
+		}
+		slices.SortFunc(all[q], better)
+		all[q] = all[q][:min(k, len(all[q]))]
+	}
+	return all
 }
 
 // scan compares a query with rows, which begin at row start, and returns the k best of them
@@ -106,22 +117,34 @@ func (d *Descriptors) Search(ctx context.Context, queries []float32, k int, o Se
 func (d *Descriptors) scan(top []Match, k, start int, rows, query []float32, scale float32) []Match {
 	dim := len(query)
 	for r := range len(rows) / dim {
-		x := rows[r*dim : (r+1)*dim]
-		s := blas.Sdot(dim, x, 1, query, 1) * scale
-		if d.Header.Raw {
-			s *= float32(inverse(norm(x)))
-		}
+		s := d.Header.similarity(rows[r*dim:(r+1)*dim], query, scale)
 		if len(top) == k && !(s > top[k-1].Similarity) || d.Rows[start+r].Error != "" {
 			continue
 		}
-		m := Match{start + r, s}
-		at, _ := slices.BinarySearchFunc(top, m, better)
-		if len(top) == k {
-			top = top[:k-1]
-		}
-		top = slices.Insert(top, at, m)
+		top = insert(top, k, Match{start + r, s})
 	}
 	return top
+}
+
+// similarity returns that of a row and a query, which is to be multiplied by scale.
+func (h Header) similarity(row, query []float32, scale float32) float32 {
+	s := blas.Sdot(len(query), row, 1, query, 1) * scale
+	if h.Raw {
+		s *= float32(inverse(norm(row)))
+	}
+	return s
+}
+
+// insert puts a match among the k best.
+func insert(top []Match, k int, m Match) []Match {
+	at, _ := slices.BinarySearchFunc(top, m, better)
+	if at == k {
+		return top
+	}
+	if len(top) == k {
+		top = top[:k-1]
+	}
+	return slices.Insert(top, at, m)
 }
 
 // Describe computes descriptors of images in the way of the file with the header h, to compare

@@ -48,7 +48,7 @@ func slack(dim int) float64 {
 func (d *Descriptors) sketched(ctx context.Context, workers int, onRows progress.Func) (*sketch, error) {
 	s := &sketch{valid: make([]bool, d.Len())}
 	var err error
-	if s.axes, err = d.axes(ctx); err != nil {
+	if s.axes, err = d.axes(ctx, sketchDim-1); err != nil {
 		return nil, err
 	}
 	s.dim = len(s.axes) + 1
@@ -99,20 +99,28 @@ func (s *sketch) of(z, x []float32) bool {
 	return by != 0
 }
 
-// axes returns the directions in which a sample of the rows differs most, by subspace iteration.
-// Any orthogonal directions would do; these leave the least.
-func (d *Descriptors) axes(ctx context.Context) ([][]float64, error) {
+// axes returns n directions in which a sample of the rows differs most.
+func (d *Descriptors) axes(ctx context.Context, n int) ([][]float64, error) {
+	return axesOf(ctx, d.Len(), d.Header.Dim, n, func(r int, x []float32) (bool, error) {
+		return d.Rows[r].Error == "", d.ReadRows(r, x)
+	})
+}
+
+// axesOf returns the n directions in which a sample of rows of dim numbers differs most, by
+// subspace iteration. Any orthogonal directions would do; these leave the least. read reads a row,
+// and reports whether it counts.
+func axesOf(ctx context.Context, length, dim, n int, read func(r int, x []float32) (bool, error)) ([][]float64, error) {
 	const sample, rounds = 1024, 6
-	dim := d.Header.Dim
 	var rows [][]float32
-	step := max(1, d.Len()/sample)
-	for r := 0; r < d.Len() && len(rows) < sample; r += step {
+	step := max(1, length/sample)
+	for r := 0; r < length && len(rows) < sample; r += step {
 		x := make([]float32, dim)
-		if err := d.ReadRows(r, x); err != nil {
+		counts, err := read(r, x)
+		if err != nil {
 			return nil, err
 		}
 		by := float32(inverse(norm(x)))
-		if d.Rows[r].Error != "" || by == 0 {
+		if !counts || by == 0 {
 			continue
 		}
 		for i := range x {
@@ -125,7 +133,7 @@ func (d *Descriptors) axes(ctx context.Context) ([][]float64, error) {
 		kernel.MixedAdd(1/float64(len(rows)), x, mean)
 	}
 	rng := rand.New(rand.NewPCG(1, 2))
-	axes := make([][]float64, min(sketchDim-1, dim))
+	axes := make([][]float64, min(n, dim))
 	for j := range axes {
 		axes[j] = make([]float64, dim)
 		for i := range axes[j] {

@@ -63,7 +63,7 @@ func TestSketchesAreNeverFurtherApart(t *testing.T) {
 // TestAxesAreOrthonormal also where there are fewer directions than axes.
 func TestAxesAreOrthonormal(t *testing.T) {
 	d, _ := clustered(5, 64, 3)
-	axes, err := d.axes(t.Context())
+	axes, err := d.axes(t.Context(), sketchDim-1)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,9 @@ import (
 	"github.com/verydeep/vgg/internal/protoscan"
 )
 
+// ErrChanged is the error of a file that was written to while weights were read from it.
+var ErrChanged = errors.New("written to since it was opened: open it again when it is whole")
+
 // FormatError says that a file is malformed: it is truncated or contradicts itself.
 type FormatError struct {
 	File   string

@@ -52,6 +52,8 @@ type File struct {
 	r       io.ReaderAt
 	size    int64
 	closer  io.Closer
+	opened  os.FileInfo // of the file at a path; nil of a reader
+	stat    func() (os.FileInfo, error)
 	format  Format
 	meta    map[string]string
 	layers  []Layer
@@ -117,7 +119,12 @@ func Open(ctx context.Context, path string) (*File, error) {
 		f.Close()
 		return nil, openError(path, err)
 	}
-	return newFile(ctx, path, f, info.Size(), f, folderOf(ctx, path))
+	file, err := newFile(ctx, path, f, info.Size(), f, folderOf(ctx, path))
+	if err != nil {
+		return nil, err
+	}
+	file.opened, file.stat = info, f.Stat
+	return file, nil
 }
 
 // OpenReader opens the file of weights that is the first size bytes of r, which may be in
@@ -338,6 +345,30 @@ func (f *File) ReadRange(name string, start int, dst []float32) error {
 	part.begin += int64(start) * int64(dtypeBits(e.DType)/8)
 	part.end = part.begin + int64(len(dst))*int64(dtypeBits(e.DType)/8)
 	return f.decode(&part, dst)
+}
+
+// InPlace reports whether any elements of the tensor of that name are read without reading
+// others: its data is a range of the file, in the order of its shape.
+func (f *File) InPlace(name string) bool {
+	e, err := f.find(name)
+	return err == nil && e.read == nil && !e.whole && f.checkDType(e) == nil
+}
+
+// Unchanged is an error if the file at the path that was opened has been written to since, as
+// its size and its time of modification tell. A file that was replaced under its name is the
+// old one still. Of a reader nothing is known, and it counts as unchanged.
+func (f *File) Unchanged() error {
+	if f.stat == nil {
+		return nil
+	}
+	now, err := f.stat()
+	if err != nil {
+		return openError(f.name, err)
+	}
+	if now.Size() != f.opened.Size() || !now.ModTime().Equal(f.opened.ModTime()) {
+		return fmt.Errorf("weights: %s: %w", f.name, ErrChanged)
+	}
+	return nil
 }
 
 // readWhole is ReadRange of a tensor that is read at once. Its values are kept until another

@@ -10,10 +10,7 @@
 // not fixed, are never used.
 package mpi
 
-import (
-	"os"
-	"strconv"
-)
+import "github.com/verydeep/vgg/comm/launch"
 
 // Options say how a group is opened.
 type Options struct {
@@ -22,16 +19,9 @@ type Options struct {
 	Library string
 }
 
-// Launched reports whether a launcher started this process as one of several ranks, by the
-// variables that mpirun, mpiexec and srun set, and as how many.
+// Launched reports whether a launcher started this process as one of several ranks, and as how
+// many; see [launch.Found].
 func Launched() (size int, ok bool) {
-	for _, name := range []string{"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS", "SLURM_NTASKS"} {
-		if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
-			if name == "SLURM_NTASKS" && os.Getenv("SLURM_STEP_ID") == "" {
-				continue // a batch script, not a task that srun started
-			}
-			return n, true
-		}
-	}
-	return 0, false
+	p, ok := launch.Found()
+	return p.Size, ok
 }

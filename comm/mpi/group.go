@@ -94,7 +94,9 @@ func (g *group) Abort(err error) {
 	if g.failure() != nil {
 		return
 	}
-	err = fmt.Errorf("comm: rank %d: %w", g.rank, err)
+	if _, named := errors.AsType[*comm.RankError](err); !named {
+		err = &comm.RankError{Rank: g.rank, Err: err}
+	}
 	g.fail(err)
 	g.run(context.Background(), func() error {
 		_, _, err := g.meet(call{kind: failed, n: int64(len(err.Error()))}, err.Error())
@@ -167,6 +169,7 @@ const (
 	broadcast
 	allReduce32
 	allReduce64
+	allGather
 )
 
 // call is a rank's call, as the ranks compare them: the lengths of its arguments and the root
@@ -185,6 +188,9 @@ func (c call) String() string {
 	case allReduce32, allReduce64:
 		return fmt.Sprintf("AllReduce of %d %s over %d leaves", c.n, map[kind]string{allReduce32: "float32", allReduce64: "float64"}[c.kind], c.other)
 	}
+	if c.kind == allGather {
+		return fmt.Sprintf("AllGather of %d, cut at bounds of sum %x", c.n, uint64(c.other))
+	}
 	return "Abort"
 }
 
@@ -201,7 +207,7 @@ func (g *group) meet(c call, text string) (calls []call, failure string, err err
 	pin.Pin(&mine[0])
 	pin.Pin(&calls[0])
 	l := g.library
-	if err := l.call("MPI_Allgather", address(mine), size, l.byte, address(calls), size, l.byte, l.world); err != nil {
+	if err := l.together("MPI_Iallgather", address(mine), size, l.byte, address(calls), size, l.byte, l.world); err != nil {
 		return nil, "", err
 	}
 	for rank, other := range calls {
@@ -217,7 +223,7 @@ func (g *group) meet(c call, text string) (calls []call, failure string, err err
 			return calls, string(said), nil
 		}
 		pin.Pin(&said[0])
-		if err := l.call("MPI_Bcast", address(said), uintptr(len(said)), l.byte, uintptr(rank), l.world); err != nil {
+		if err := l.together("MPI_Ibcast", address(said), uintptr(len(said)), l.byte, uintptr(rank), l.world); err != nil {
 			return nil, "", err
 		}
 		return calls, string(said), nil
@@ -245,7 +251,7 @@ func (g *group) Broadcast(ctx context.Context, root int, data []float32) error {
 			part := data[at:min(at+most, len(data))]
 			var pin runtime.Pinner
 			pin.Pin(&part[0])
-			err := g.library.call("MPI_Bcast", address(part), uintptr(len(part)), g.library.float, uintptr(root), g.library.world)
+			err := g.library.together("MPI_Ibcast", address(part), uintptr(len(part)), g.library.float, uintptr(root), g.library.world)
 			pin.Unpin()
 			if err != nil {
 				return err

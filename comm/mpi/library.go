@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/ebitengine/purego"
@@ -34,7 +35,7 @@ var mpich = handles{
 
 var functionNames = []string{
 	"MPI_Init_thread", "MPI_Finalize", "MPI_Initialized", "MPI_Comm_rank", "MPI_Comm_size", "MPI_Comm_set_errhandler", "MPI_Error_string",
-	"MPI_Allgather", "MPI_Alltoallv", "MPI_Allgatherv", "MPI_Bcast", "MPI_Barrier", "MPI_Abort",
+	"MPI_Iallgather", "MPI_Ialltoallv", "MPI_Iallgatherv", "MPI_Ibcast", "MPI_Test", "MPI_Abort",
 }
 
 // candidates are the names to try. A process that mpirun of Open MPI started needs Open MPI: with
@@ -102,6 +103,42 @@ func (l *library) call(name string, arguments ...uintptr) error {
 		return nil
 	}
 	return fmt.Errorf("mpi: %s: %s", name, l.text(int32(code)))
+}
+
+// How the thread waits for other ranks: a library's own blocking calls never leave the processor,
+// which the layers that are still computed need.
+const (
+	busyWait = 50 * time.Microsecond // asks without a pause, as an answer from near comes soon
+	pause    = 50 * time.Microsecond
+)
+
+// together makes a call of all ranks, by the library's function that returns at once, and waits
+// until it is done.
+func (l *library) together(name string, arguments ...uintptr) error {
+	// A request is an address or a number of 32 bits. A status is shorter than its room here.
+	type state struct {
+		request [2]uint64
+		flag    int32
+		status  [16]uint64
+	}
+	s := &state{}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	pin.Pin(s)
+	if err := l.call(name, append(arguments, uintptr(unsafe.Pointer(&s.request)))...); err != nil {
+		return err
+	}
+	for began := time.Now(); ; {
+		if err := l.call("MPI_Test", uintptr(unsafe.Pointer(&s.request)), uintptr(unsafe.Pointer(&s.flag)), uintptr(unsafe.Pointer(&s.status))); err != nil {
+			return err
+		}
+		if s.flag != 0 {
+			return nil
+		}
+		if time.Since(began) > busyWait {
+			time.Sleep(pause)
+		}
+	}
 }
 
 // text is the library's word for an error.

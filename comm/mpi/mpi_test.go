@@ -171,6 +171,21 @@ func sums(ctx context.Context, g comm.Group) error {
 	if !slices.Equal(data, leaf(99, len(data))) {
 		return errors.New("another broadcast")
 	}
+	bounds := []int{10}
+	for r := range g.Size() {
+		bounds = append(bounds, 10+(r+1)*(r+1)*100)
+	}
+	brought := make([]float32, bounds[g.Size()])
+	copy(brought[bounds[g.Rank()]:bounds[g.Rank()+1]], leaf(g.Rank(), len(brought)))
+	if err := g.AllGather(ctx, brought, bounds); err != nil {
+		return err
+	}
+	for r := range g.Size() {
+		from, to := bounds[r], bounds[r+1]
+		if !slices.Equal(brought[from:to], leaf(r, len(brought))[:to-from]) {
+			return fmt.Errorf("another gather of rank %d", r)
+		}
+	}
 	fmt.Println("same bits")
 	return nil
 }

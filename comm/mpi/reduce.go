@@ -91,7 +91,7 @@ func reduceChunk[T float32 | float64](g *group, number uintptr, send, receive *[
 	pin.Pin(&(*receive)[0])
 	pin.Pin(&parts[0][0])
 	l := g.library
-	err := l.call("MPI_Alltoallv", address(*send), address(sendCounts), address(sendAt), number,
+	err := l.together("MPI_Ialltoallv", address(*send), address(sendCounts), address(sendAt), number,
 		address(*receive), address(receiveCounts), address(receiveAt), number, l.world)
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func reduceChunk[T float32 | float64](g *group, number uintptr, send, receive *[
 		}
 	}
 	copy(parts[0][from(g.rank):from(g.rank+1)], sum(all, comm.Span{Lo: 0, Hi: int(tree)}))
-	return l.call("MPI_Allgatherv", l.inPlace, 0, 0, address(parts[0][at:]), address(sumCounts), address(sumAt), number, l.world)
+	return l.together("MPI_Iallgatherv", l.inPlace, 0, 0, address(parts[0][at:]), address(sumCounts), address(sumAt), number, l.world)
 }
 
 // sum adds over a node of the tree, into the first of its sums.

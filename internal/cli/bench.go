@@ -28,6 +28,7 @@ type benchCommand struct {
 	Assert *float64 `placeholder:"PERCENT" help:"Largest share of time, in per cent, by which a layer's plan may be behind the best one. Like --tune, and exits with 1 where it is."`
 	networkFlags
 	storageFlag
+	deviceFlags
 	threadsFlag
 	jsonFlag
 }
@@ -68,8 +69,9 @@ type benchResult struct {
 	Images  float64     `json:"images_per_second"` // by the median
 	GFLOPS  float64     `json:"effective_gflops"`  // by the median
 	PeakRSS int64       `json:"peak_rss_bytes"`    // of the process; 0 where the system does not tell
+	Device  string      `json:"device,omitempty"`  // platform, kind and precision; empty: the processor
 	ISA     string      `json:"isa"`
-	Plan    []benchPlan `json:"plan"`
+	Plan    []benchPlan `json:"plan,omitempty"` // on the processor
 
 	Machine *benchMachine `json:"machine,omitempty"` // with --layers, --tune
 	Layers  []benchLayer  `json:"layers,omitempty"`
@@ -126,6 +128,13 @@ func (c *benchCommand) Run(e *environment) error {
 	if err := net.Init(network.He, 1); err != nil {
 		return err
 	}
+	d, err := c.deviceFlags.on(e, 1)
+	if err != nil {
+		return err
+	}
+	if d != nil {
+		net.Chain().SetRunner(d.NewRunner())
+	}
 	pass, training, err := c.pass(net)
 	if err != nil {
 		return err
@@ -139,7 +148,9 @@ func (c *benchCommand) Run(e *environment) error {
 		return err
 	}
 	var plans []nn.LayerPlan
-	if training != nil {
+	if d != nil {
+		r.Device = fmt.Sprintf("%s, %s", d.Name(), c.Precision)
+	} else if training != nil {
 		plans = training.state.Plans()
 	} else if plans, err = net.Chain().Plans(c.Batch, c.Side, c.Side, false); err != nil {
 		return err
@@ -247,8 +258,13 @@ func (c *benchCommand) network() (network.Options, error) {
 	} else {
 		o.Input = c.Side
 	}
+	if c.Device != "" && (c.Layers || c.Tune || c.Assert != nil) {
+		return o, usagef("--layers, --tune and --assert are about this program's own kernels, want no --device")
+	}
 	if c.Mode == "train" {
 		switch {
+		case c.Device != "":
+			return o, usagef("--mode train with --device: want --mode infer or dense; vgg train --device tells its own speed")
 		case c.Tune || c.Assert != nil:
 			return o, usagef("--tune and --assert are about inference, want --mode infer or dense")
 		case c.FCWeights != nn.F32:

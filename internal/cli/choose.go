@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -73,8 +74,9 @@ func fileExists(path string) bool {
 	return err == nil
 }
 
-// choose returns the recipe that suits the images, the machine and the weights.
-func (c *trainCommand) choose(e *environment, weights *vgg.Description, path string, trainSet, valSet *dataset.Dataset, outputs int) (*train.Choice, error) {
+// facts are what a recipe is chosen by, or what a run takes follows from. valSet is nil where a
+// part of the training images is kept for validation.
+func (c *trainCommand) facts(trainSet, valSet *dataset.Dataset, outputs int) (train.Facts, error) {
 	f := train.Facts{Images: trainSet.Len(), Classes: len(trainSet.Classes), Outputs: outputs, Boxes: c.boxes != nil, Memory: resources.Machine(),
 		Threads: runtime.GOMAXPROCS(0), Keep: c.Keep}
 	if c.Threads > 0 {
@@ -89,18 +91,74 @@ func (c *trainCommand) choose(e *environment, weights *vgg.Description, path str
 		f.Validation = int(valFraction * float64(f.Images))
 		f.Images -= f.Validation
 	}
+	var err error
+	f.Speed, err = train.MeasureSpeed(f.Threads)
+	return f, err
+}
+
+// choose returns the recipe that suits the images, the machine and the weights.
+func (c *trainCommand) choose(e *environment, weights *vgg.Description, path string, trainSet, valSet *dataset.Dataset, outputs int) (*train.Choice, error) {
+	f, err := c.facts(trainSet, valSet, outputs)
+	if err != nil {
+		return nil, err
+	}
 	if weights != nil {
 		f.Weights = &train.FileFacts{Path: path, Options: weights.Options, Preprocess: weights.Preprocess}
 	}
-	var err error
 	if f.Side, err = trainSet.TypicalSide(e.ctx); err != nil {
-		return nil, err
-	}
-	if f.Speed, err = train.MeasureSpeed(f.Threads); err != nil {
 		return nil, err
 	}
 	choice, err := train.Choose(f)
 	return &choice, err
+}
+
+// printEstimate writes what a run that begins with weights takes, before they are read: somebody
+// may be about to wait for hours.
+func (c *trainCommand) printEstimate(e *environment, out io.Writer, o *train.Options) error {
+	outputs := len(o.Train.Classes)
+	if o.Task != nil {
+		outputs = o.Task.Localisation().Regression.Outputs(outputs)
+	}
+	f, err := c.facts(o.Train, cmp.Or(o.Val, &dataset.Dataset{}), outputs)
+	if err != nil {
+		return err
+	}
+	if f.Side, err = o.Train.TypicalSide(e.ctx); err != nil {
+		return err
+	}
+	cost, err := f.Estimate(o.Recipe)
+	if err != nil {
+		return err
+	}
+	frozen := "--freeze 'conv*' learns the head alone, in a fraction of the time"
+	if len(o.Recipe.Freeze) > 0 {
+		frozen = "fewer --epochs take less"
+		if fixed := o.Recipe; fixed.Views == 0 {
+			fixed.Views = 1
+			once, err := f.Estimate(fixed)
+			if err != nil {
+				return err
+			}
+			if once.Seconds < worthViews*cost.Seconds {
+				frozen = fmt.Sprintf("--views 1 shows each image in one crop, which goes through the frozen layers once: about %s", seconds(once.Seconds))
+			}
+		}
+	}
+	_, err = fmt.Fprintf(out, "Takes about %s, %s of memory and %s of disk for %d epochs of %s images by a measured %s; %s\n",
+		seconds(cost.Seconds), report.Bytes(cost.Memory), report.Bytes(cost.Disk), o.Recipe.Epochs, report.Count(int64(f.Images)), multiplications(f.Speed), frozen)
+	return err
+}
+
+// worthViews is the share of the time below which one view of each image is proposed.
+const worthViews = 0.7
+
+// multiplications tells a speed.
+func multiplications(speed float64) string {
+	precision := 0
+	if speed < 10e9 {
+		precision = 1
+	}
+	return strconv.FormatFloat(speed/1e9, 'f', precision, 64) + " G multiplications a second"
 }
 
 // printChoice writes a choice in a line, and what to add for another.
@@ -113,12 +171,8 @@ func printChoice(out io.Writer, c *train.Choice) {
 		what = fmt.Sprintf("the frozen convolutions of %s (%s) with the head %s, %d crops an image", filepath.Base(f.Weights.Path), from, headOf(r.Config), r.Views)
 		others = "--recipe fine-tune for all layers, --recipe paper, --head"
 	}
-	precision := 0
-	if f.Speed < 10e9 {
-		precision = 1
-	}
-	fmt.Fprintf(out, "Chosen for %s images of %d pixels and a measured %s G multiplications a second: %s, crop %d, batch %d, %d epochs; about %s, %s of memory and %s of disk. For another: %s\n",
-		report.Count(int64(f.Images)), f.Side, strconv.FormatFloat(f.Speed/1e9, 'f', precision, 64), what, r.Input, r.Batch, r.Epochs, seconds(c.Seconds), report.Bytes(c.Memory), report.Bytes(c.Disk), others)
+	fmt.Fprintf(out, "Chosen for %s images of %d pixels and a measured %s: %s, crop %d, batch %d, %d epochs; about %s, %s of memory and %s of disk. For another: %s\n",
+		report.Count(int64(f.Images)), f.Side, multiplications(f.Speed), what, r.Input, r.Batch, r.Epochs, seconds(c.Seconds), report.Bytes(c.Memory), report.Bytes(c.Disk), others)
 }
 
 // headOf returns the head of a row.

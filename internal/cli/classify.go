@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 )
 
@@ -15,6 +16,7 @@ type classifyCommand struct {
 	thresholdFlag
 	modelFlags
 	storageFlag
+	deviceFlags
 	pixelsFlag
 	threadsFlag
 	jsonFlag
@@ -54,6 +56,16 @@ func (c *classifyCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	if err := open.compute(c.deviceFlags); err != nil {
+		return err
+	}
+	pictures, err := e.pictures(c.Images)
+	if err != nil {
+		return err
+	}
+	if len(pictures) == 1 && c.FCWeights == nn.F32 && open.device == nil {
+		open.options.FCStorage = nn.InFile // one pass takes less time than reading them
+	}
 	m, err := open.open(c.Weights)
 	if err != nil {
 		return err
@@ -66,10 +78,6 @@ func (c *classifyCommand) Run(e *environment) error {
 		return err
 	}
 	thresholds, err := c.thresholds(m.Net.Options(), m.Classes, m.Thresholds)
-	if err != nil {
-		return err
-	}
-	pictures, err := e.pictures(c.Images)
 	if err != nil {
 		return err
 	}

@@ -82,6 +82,7 @@ type environment struct {
 	stdout, stderr io.Writer
 	getenv         func(string) string
 	grey16         sync.Once // remarked on
+	device         device    // once it is taken
 }
 
 // remark says on standard error what a reader of the result should know.
@@ -132,7 +133,7 @@ func (e *environment) run(args []string, getenv func(string) string) error {
 	if bare {
 		args, help = []string{"--help"}, e.stderr
 	}
-	parser, err := newParser(e, help, func(int) { helped = true })
+	parser, err := newParserOf(grammarOf(args), e, help, func(int) { helped = true })
 	if err != nil {
 		return err
 	}
@@ -186,7 +187,12 @@ func weightsMissing(command, image string) error {
 // newParser returns the parser of the command line. The parser writes help texts to help and
 // then calls exit.
 func newParser(e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
-	return kong.New(&commands{},
+	return newParserOf(&commands{}, e, help, exit)
+}
+
+// newParserOf is newParser for a struct of commands.
+func newParserOf(grammar any, e *environment, help io.Writer, exit func(code int)) (*kong.Kong, error) {
+	return kong.New(grammar,
 		kong.Name("vgg"),
 		kong.Description("The VGG networks of Simonyan & Zisserman (ICLR 2015): train, evaluate, classify.\n\nvgg COMMAND --help shows a command, vgg help TOPIC a text on "+topicList()+"."+exitHelp),
 		kong.Writers(help, e.stderr),
@@ -222,6 +228,9 @@ func (u usageError) Unwrap() error { return u.error }
 func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
+
+// interruptedError is the error of a command that was interrupted, in whichever process.
+type interruptedError struct{ error }
 
 // shownError is an error that the command's output tells already.
 type shownError struct{ error }
@@ -298,7 +307,7 @@ func exitCode(ctx context.Context, err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case ctx.Err() != nil:
+	case ctx.Err() != nil || errors.As(err, new(interruptedError)):
 		return exitInterrupted
 	case errors.Is(err, errUnreadable):
 		return exitUnreadable

@@ -32,6 +32,7 @@ type descriptorFlags struct {
 	Memory size `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
 	modelFlags
 	storageFlag
+	deviceFlags
 	threadsFlag
 }
 
@@ -58,6 +59,9 @@ func (f *descriptorFlags) nets(e *environment, first string) ([]transfer.Net, er
 	}
 	open, err := f.opener(e, f.FCWeights, threads)
 	if err != nil {
+		return nil, err
+	}
+	if err := open.compute(f.deviceFlags); err != nil {
 		return nil, err
 	}
 	open.headless = true
@@ -101,7 +105,7 @@ func (f *descriptorFlags) net(open *opener, arg string) (transfer.Net, error) {
 	if err := checkScales("--scales", m.Net.Options(), scales...); err != nil {
 		return transfer.Net{}, err
 	}
-	return transfer.Net{Weights: path, SHA256: n.SHA256, FCWeights: n.FCWeights, Layer: f.Layer, Scales: scales, Open: n.Open}, nil
+	return transfer.Net{Weights: path, SHA256: n.SHA256, FCWeights: n.FCWeights, Device: n.Device, Layer: f.Layer, Scales: scales, Open: n.Open}, nil
 }
 
 // making makes descriptors by run, within a bound of memory, and shows the progress.

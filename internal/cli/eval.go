@@ -42,6 +42,7 @@ type evalCommand struct {
 	Confusions int `default:"10" placeholder:"N" help:"Number of pairs of classes most often confused to show (10)."`
 	modelFlags
 	storageFlag
+	deviceFlags
 	threadsFlag
 	jsonFlag
 
@@ -125,6 +126,9 @@ func (c *evalCommand) Run(e *environment) error {
 	}
 	open, err := c.opener(e, c.FCWeights, threads)
 	if err != nil {
+		return err
+	}
+	if err := open.compute(c.deviceFlags); err != nil {
 		return err
 	}
 	nets, err := c.nets(open)

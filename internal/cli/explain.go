@@ -24,6 +24,7 @@ type explainCommand struct {
 	overwriteFlag
 	modelFlags
 	storageFlag
+	deviceFlags
 	pixelsFlag
 	threadsFlag
 	jsonFlag
@@ -81,6 +82,12 @@ func (c *explainCommand) Run(e *environment) error {
 	}
 	open, err := c.opener(e, c.FCWeights, threads)
 	if err != nil {
+		return err
+	}
+	if c.Device != "" && c.Method != string(explain.ScoreMap) {
+		return usagef("--method %s with --device: gradients of pictures are computed on the processor; want --method %s, or no device", c.Method, explain.ScoreMap)
+	}
+	if err := open.compute(c.deviceFlags); err != nil {
 		return err
 	}
 	m, err := open.open(c.Weights)

@@ -40,6 +40,7 @@ type localizeImagesCommand struct {
 	DrawClasses int      `default:"1" placeholder:"K" help:"Number of shown classes that are drawn (1)."`
 	overwriteFlag
 	storageFlag
+	deviceFlags
 	denseFlags
 	pixelsFlag
 	threadsFlag
@@ -92,7 +93,7 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	l, err := c.locator(e, append([]string{c.Weights}, c.With...), c.FCWeights, threads)
+	l, err := c.locator(e, append([]string{c.Weights}, c.With...), c.FCWeights, c.deviceFlags, threads)
 	if err != nil {
 		return err
 	}
@@ -120,7 +121,7 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 }
 
 // locator opens the networks.
-func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threads int) (*localize.Locator, error) {
+func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, device deviceFlags, threads int) (*localize.Locator, error) {
 	l := &localize.Locator{Threshold: f.MergeBelow}
 	switch {
 	case f.MergeBelow == 0:
@@ -139,6 +140,9 @@ func (f denseFlags) locator(e *environment, boxes []string, fc nn.Storage, threa
 	given.FCStorage = fc
 	classifiers.options, localisers.options.Localiser = given, true
 	localisers.options.Fit, localisers.options.Orient = f.Resize, f.Orient
+	if err := errors.Join(classifiers.compute(device), localisers.compute(device)); err != nil {
+		return nil, err
+	}
 	for _, arg := range boxes {
 		spec, err := parseNet(arg)
 		if err != nil {

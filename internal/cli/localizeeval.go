@@ -33,6 +33,7 @@ type localizeEvalCommand struct {
 	readFlags
 	boxFlags
 	storageFlag
+	deviceFlags
 	denseFlags
 	memoryFlag
 	shardFlag
@@ -95,7 +96,7 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	l, err := c.locator(e, c.networks(), c.FCWeights, threads)
+	l, err := c.locator(e, c.networks(), c.FCWeights, c.deviceFlags, threads)
 	if err != nil {
 		return err
 	}
@@ -219,7 +220,12 @@ func (c *localizeEvalCommand) runID(e *environment, l *localize.Locator) (string
 	if given := (fileFlags{Preprocess: c.Preprocess, Labels: c.Labels, Head: c.Head, Input: c.Input, Config: c.Config, leftoverFlags: c.leftoverFlags}); !reflect.DeepEqual(given, fileFlags{}) {
 		parts = append(parts, fmt.Sprintf("classifiers opened by %q", []string{given.Preprocess, given.Labels, given.Head, fmt.Sprint(given.Input), given.Config, strings.Join(given.Ignore, " "), given.Prefix}))
 	}
-	return fmt.Sprintf("%s, merge %g, weights %s", strings.Join(parts, " + "), c.MergeBelow, c.FCWeights), nil
+	id := fmt.Sprintf("%s, merge %g, weights %s", strings.Join(parts, " + "), c.MergeBelow, c.FCWeights)
+	d, err := c.deviceFlags.on(e, 1)
+	if err == nil && d != nil {
+		id += ", on " + d.ID()
+	}
+	return id, err
 }
 
 // printLocalisation prints a result as text.

@@ -164,7 +164,7 @@ func (c *localizeTrainCommand) chooseBoxes(e *environment, weights *vgg.Descript
 	choice, err := c.choose(e, weights, path, trainSet, valSet, c.boxes.regression.Outputs(len(trainSet.Classes)))
 	if err == nil {
 		c.boxes.choice, c.boxes.base = choice, choice.Recipe
-		c.boxes.base.Groups = max(1, c.Ranks)
+		c.boxes.base.Groups = c.allRanks()
 	}
 	return err
 }
@@ -187,7 +187,7 @@ func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
 		return train.Recipe{}, err
 	}
 	r := localize.PaperRecipe(path, net.Options, net.Preprocess, max(net.Preprocess.Resize, net.Options.Input))
-	r.Groups = max(1, c.Ranks)
+	r.Groups = c.allRanks()
 	return r, nil
 }
 

@@ -36,6 +36,7 @@ type opener struct {
 	options  vgg.OpenOptions // what files don't tell, and what to read of them
 	threads  int             // of the networks; 0: the default
 	headless bool            // accept networks without a classifier
+	device   device          // that the networks compute on; nil: the processor
 
 	name  string     // the latest network's
 	model *vgg.Model // the latest network, kept until another is opened
@@ -98,9 +99,7 @@ func (o *opener) read(name string) (*vgg.Model, error) {
 	if m.Net.Options().Headless() && !o.headless && !options.Headless && !options.Localiser {
 		return nil, fmt.Errorf("%s: features only, without a classifier, want a network with classes", name)
 	}
-	if o.threads > 0 {
-		m.Net.SetThreads(o.threads)
-	}
+	o.place(m)
 	return m, nil
 }
 
@@ -123,7 +122,7 @@ func (o *opener) identify(name string) (*vgg.Description, string, error) {
 // net describes a network for package eval by name and hash. The hash is left out unless
 // hashed is set.
 func (o *opener) net(name string, s eval.Setting, hashed bool) (n eval.Net, err error) {
-	n = eval.Net{Weights: name, FCWeights: o.options.FCStorage, Setting: s, Open: func() (*vgg.Model, error) { return o.open(name) }}
+	n = eval.Net{Weights: name, FCWeights: o.options.FCStorage, Setting: s, Device: o.deviceID(), Open: func() (*vgg.Model, error) { return o.open(name) }}
 	if hashed {
 		n.SHA256, err = o.sha256(name)
 	}

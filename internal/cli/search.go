@@ -239,7 +239,7 @@ type similarCommand struct {
 func (similarCommand) Help() string {
 	return `Finds the images of an index that are similar to others. The similarity is the cosine of the angle between two descriptors: 1 for the same image.
 
-  - Images are described like those of the index and compared with every one of them. Nothing is approximate.
+  - Images are described like those of the index. The answers are those of comparing with every one of it: nothing is approximate. Sketches of a large index, INDEX.npy.sketch, are made once.
   - Images are turned by their EXIF data, or taken as they are stored, as those were that the file describes.
 
 Examples:
@@ -275,20 +275,15 @@ func (c *similarCommand) Run(e *environment) error {
 		return err
 	}
 	defer release()
-	d, err := transfer.OpenMerged(e.ctx, c.Index)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	sheet := report.Sheet{Title: "Similar images", About: fmt.Sprintf("%s images of %s.", report.Count(int64(d.Summary().Images)), d.Header.Data.Name)}
+	sheet := report.Sheet{Title: "Similar images"}
 	bad, asked := 0, 0
 	if len(c.Images) > 0 {
-		if bad, asked, err = c.answer(e, d, &sheet); err != nil {
+		if bad, asked, err = c.answer(e, &sheet); err != nil {
 			return err
 		}
 	}
 	if c.NearDup > 0 {
-		if err := c.duplicates(e, d, &sheet); err != nil {
+		if err := c.duplicates(e, &sheet); err != nil {
 			return err
 		}
 	}
@@ -301,7 +296,13 @@ func (c *similarCommand) Run(e *environment) error {
 }
 
 // answer prints the images similar to each of the command line, and adds them to the sheet.
-func (c *similarCommand) answer(e *environment, d *transfer.Descriptors, sheet *report.Sheet) (bad, asked int, err error) {
+func (c *similarCommand) answer(e *environment, sheet *report.Sheet) (bad, asked int, err error) {
+	d, err := openIndex(e, c.Index)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer d.Close()
+	sheet.About = fmt.Sprintf("%s images of %s.", report.Count(int64(d.Images())), d.Header.Data.Name)
 	lines, err := c.search(e, d)
 	if err != nil {
 		return 0, 0, err
@@ -321,7 +322,13 @@ func (c *similarCommand) answer(e *environment, d *transfer.Descriptors, sheet *
 }
 
 // duplicates prints the near-duplicates in the index, and adds them to the sheet.
-func (c *similarCommand) duplicates(e *environment, d *transfer.Descriptors, sheet *report.Sheet) error {
+func (c *similarCommand) duplicates(e *environment, sheet *report.Sheet) error {
+	d, err := transfer.OpenMerged(e.ctx, c.Index)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	sheet.About = fmt.Sprintf("%s images of %s.", report.Count(int64(d.Summary().Images)), d.Header.Data.Name)
 	pairs, groups, err := (duplicateFlags{c.NearDup}).find(e, d)
 	if err != nil {
 		return err
@@ -345,8 +352,15 @@ func (c *similarCommand) duplicates(e *environment, d *transfer.Descriptors, she
 	return nil
 }
 
+// openIndex opens an index to search in. Sketches of a large one are made, once.
+func openIndex(e *environment, path string) (*transfer.Index, error) {
+	bar := e.newProgress()
+	defer bar.close()
+	return transfer.OpenIndex(e.ctx, path, transfer.SearchOptions{OnRows: bar.stage("sketching", unitImages)})
+}
+
 // search finds the images similar to each of the command line.
-func (c *similarCommand) search(e *environment, d *transfer.Descriptors) ([]similarLine, error) {
+func (c *similarCommand) search(e *environment, d *transfer.Index) ([]similarLine, error) {
 	pictures, err := c.describe(e, c.Index, d.Header, c.Images)
 	if err != nil {
 		return nil, err
@@ -368,22 +382,30 @@ func (c *similarCommand) search(e *environment, d *transfer.Descriptors) ([]simi
 	bar := e.newProgress()
 	defer bar.close()
 	start := time.Now()
-	found, err := d.Search(e.ctx, queries, min(c.Top, d.Len()), transfer.SearchOptions{OnRows: bar.stage("comparing", unitImages)})
+	found, cost, err := d.Search(e.ctx, queries, min(c.Top, d.Len()), transfer.SearchOptions{OnRows: bar.stage("comparing", unitImages)})
 	bar.close()
 	if err != nil {
 		return nil, err
 	}
 	took := time.Since(start)
-	bytes := 4 * float64(d.Len()) * float64(d.Header.Dim)
-	fmt.Fprintf(e.stderr, "%s descriptors of %s numbers compared in %s: %.3g million a second, %.3g GB/s\n", report.Count(int64(d.Len())), report.Count(int64(d.Header.Dim)),
-		report.Duration(took), progress.Rate(float64(d.Len()*len(of)), took)/1e6, progress.Rate(bytes, took)/1e9)
+	sketched := ""
+	if cost.Rows < int64(d.Len()) {
+		sketched = fmt.Sprintf(", all numbers of %s and sketches of the others", report.Count(cost.Rows))
+	}
+	fmt.Fprintf(e.stderr, "%s descriptors of %s numbers compared in %s%s: %.3g million a second, %.3g GB/s\n", report.Count(int64(d.Len())), report.Count(int64(d.Header.Dim)),
+		report.Duration(took), sketched, progress.Rate(float64(d.Len()*len(of)), took)/1e6, progress.Rate(float64(cost.Bytes), took)/1e9)
 	for q, matches := range found {
 		l := &lines[of[q]]
 		l.Found = []similarImage{}
 		for _, m := range matches {
-			if float64(m.Similarity) >= c.Least {
-				l.Found = append(l.Found, similarImage{d.Rows[m.Row].File, m.Similarity})
+			if float64(m.Similarity) < c.Least {
+				continue
 			}
+			row, err := d.Row(m.Row)
+			if err != nil {
+				return nil, err
+			}
+			l.Found = append(l.Found, similarImage{row.File, m.Similarity})
 		}
 	}
 	return lines, nil

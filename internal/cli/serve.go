@@ -52,6 +52,7 @@ type serveCommand struct {
 	Plan          bool          `help:"Print the memory that the service takes at most, and end."`
 	modelFlags
 	storageFlag
+	deviceFlags
 	pixelsFlag
 	threadsFlag
 	jsonFlag

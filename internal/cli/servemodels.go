@@ -43,6 +43,9 @@ func (c *serveCommand) sources(e *environment, threads int) (list []served, fold
 		}
 	}
 	open, err := c.opener(e, c.FCWeights, threads)
+	if err == nil {
+		err = open.compute(c.deviceFlags)
+	}
 	if err != nil {
 		return nil, "", err
 	}
@@ -79,9 +82,7 @@ func (c *serveCommand) source(open *opener, name, path string) served {
 			if err != nil {
 				return nil, notWeights(path, err)
 			}
-			if open.threads > 0 {
-				m.Net.SetThreads(open.threads)
-			}
+			open.place(m)
 			return m, nil
 		},
 		Stamp: func() (string, error) { return stampOf(path) },
@@ -115,6 +116,9 @@ func (c *serveCommand) inFolder(e *environment, dir string, threads int) ([]serv
 		return nil, err
 	}
 	open, err := c.opener(e, c.FCWeights, threads)
+	if err == nil {
+		err = open.compute(c.deviceFlags)
+	}
 	if err != nil {
 		return nil, err
 	}

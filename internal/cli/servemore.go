@@ -43,6 +43,9 @@ func (c *serveCommand) localiser(e *environment) (served, error) {
 	open := c.releaseFlags.opener(e, c.FCWeights, c.Threads)
 	open.options.Localiser = true
 	open.options.Fit, open.options.Orient = c.Resize, c.Orient
+	if err := open.compute(c.deviceFlags); err != nil {
+		return served{}, err
+	}
 	return c.source(open, modelName(c.Localiser), c.Localiser), nil
 }
 

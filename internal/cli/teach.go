@@ -1,19 +1,16 @@
 package cli
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/eval"
-	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/report"
@@ -106,6 +103,11 @@ func (c *teachCommand) Run(e *environment) error {
 	net, err := c.network(e, threads)
 	if err != nil {
 		return err
+	}
+	if c.Refine {
+		if err := c.announceRefining(e, net, images); err != nil {
+			return err
+		}
 	}
 	taught, err := c.teach(e, net, images)
 	if err != nil {
@@ -236,6 +238,29 @@ func (c *teachCommand) network(e *environment, threads int) (transfer.Net, error
 	return transfer.Net{Weights: path, SHA256: n.SHA256, FCWeights: n.FCWeights, Open: n.Open}, nil
 }
 
+// announceRefining says how long fine-tuning will take, before anything that takes long.
+func (c *teachCommand) announceRefining(e *environment, net transfer.Net, images *transfer.Images) error {
+	m, err := net.Open()
+	if err != nil {
+		return err
+	}
+	threads := c.Threads
+	if threads == 0 {
+		threads = runtime.GOMAXPROCS(0)
+	}
+	speed, err := train.MeasureSpeed(threads)
+	if err != nil {
+		return err
+	}
+	times, err := teach.RefineSeconds(e.ctx, m, images, speed)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(e.stderr, "Refining will take about %s more: %s for the head, %s for the last block of convolutions, by a measured %s\n",
+		seconds(times[0]+times[1]), seconds(times[0]), seconds(times[1]), multiplications(speed))
+	return err
+}
+
 // refine fine-tunes the model, and puts a better one in its place.
 func (c *teachCommand) refine(e *environment, images *transfer.Images, before float64) (*teach.Refinement, error) {
 	dir := strings.TrimSuffix(c.Out, filepath.Ext(c.Out)) + "-refine"
@@ -267,36 +292,6 @@ func (c *teachCommand) refine(e *environment, images *transfer.Images, before fl
 		err = m.Save(e.ctx, c.Out)
 	}
 	return refined, err
-}
-
-// kept returns the file of the descriptors: one for each set and way to describe it, in the
-// user's cache. "" if there is no such folder.
-func (c *teachCommand) kept(net transfer.Net) (string, error) {
-	if c.Descriptors != "" {
-		return c.Descriptors, nil
-	}
-	dir := cacheDir()
-	if dir == "" {
-		return "", nil
-	}
-	m, err := net.Open()
-	if err != nil {
-		return "", err
-	}
-	path, err := filepath.Abs(c.Photos)
-	if err != nil {
-		return "", err
-	}
-	key, err := json.Marshal([]any{path, c.dataFlags.text(), net.SHA256, m.Net.Options(), m.Preprocess, c.Scale, kernel.Current().Name()})
-	if err != nil {
-		return "", err
-	}
-	sum := sha256.Sum256(key)
-	dir = filepath.Join(dir, "teach")
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return "", err
-	}
-	return filepath.Join(dir, hex.EncodeToString(sum[:8])+".npy"), nil
 }
 
 // teach teaches the network, within a bound of memory, and shows the progress.
@@ -332,6 +327,9 @@ func (c *teachCommand) teach(e *environment, net transfer.Net, images *transfer.
 	o.OnImage = bar.stage("describing", unitImages)
 	taught, err := teach.Teach(e.ctx, net, images, o)
 	bar.close()
+	if c.Descriptors == "" && o.Descriptors != "" {
+		pruneDescriptors(o.Descriptors, mostKeptDescriptors)
+	}
 	if _, other := errors.AsType[*transfer.OtherRunError](err); other && c.Descriptors != "" {
 		return nil, fmt.Errorf("%w; want another --descriptors", err)
 	}

@@ -62,6 +62,7 @@ type trainCommand struct {
 	initFlags
 	InitRule     *train.InitRule    `placeholder:"NAME" help:"Layers taken from --init-from: pre-initialisation (the first four convolutional layers and the fully connected ones) or fine-tune (all; pre-initialisation if the configurations differ)."`
 	Freeze       []string           `placeholder:"PATTERN" help:"Pattern of layers that are not trained, as conv1_* or fc[67]. Can be given more than once."`
+	Views        *int               `placeholder:"N" help:"Different crops of each image, shown in turn. What frozen layers make of a crop is computed once and kept (0: new crops in each epoch)."`
 	Epochs       *int               `placeholder:"N" help:"Largest number of epochs."`
 	Batch        *int               `placeholder:"N" help:"Batch size: images of a mini-batch."`
 	LearningRate *float64           `placeholder:"X" help:"Initial learning rate."`
@@ -72,15 +73,17 @@ type trainCommand struct {
 	TestScale    *int               `placeholder:"PIXELS" help:"Test scale Q of the validation images."`
 	Seed         *uint64            `placeholder:"N" help:"Seed of what is random: initialisation, image order, augmentation and dropout."`
 
-	Groups *int `placeholder:"N" help:"Parts of the batch whose gradients are summed separately. Any number of ranks that divides it gives the same bits (the number of ranks)."`
-	Ranks  int  `default:"1" placeholder:"N" help:"Ranks, which work at the same time: copies of the network, which share the groups and the threads (1)."`
-	Memory size `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. The batch is computed in parts that fit, to the same bits."`
+	Groups   *int      `placeholder:"N" help:"Parts of the batch whose gradients are summed separately. Any number of ranks that divides it gives the same bits (the number of ranks)."`
+	Ranks    rankCount `default:"1" placeholder:"N" help:"Ranks, which work at the same time: copies of the network, which share the groups and the threads (1). Under a launcher of MPI (mpirun, srun), the number in each process; mpi joins other processes where no launcher is recognised."`
+	RankLogs string    `placeholder:"DIR" help:"Folder for what the processes other than the first would print, a file for each."`
+	Memory   size      `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. The batch is computed in parts that fit, to the same bits."`
 
 	releaseFlags
 	threadsFlag
 	jsonFlag
 
-	boxes *boxTraining `kong:"-"` // of vgg localize train
+	boxes     *boxTraining `kong:"-"` // of vgg localize train
+	processes *processes   `kong:"-"` // that train together; nil: this one alone
 }
 
 // initFlags complete what the file of --init-from doesn't tell about itself.
@@ -172,6 +175,14 @@ func trainingDefaults() kong.Vars {
 }
 
 func (c *trainCommand) Run(e *environment) error {
+	var err error
+	if c.processes, err = e.join(c.Ranks.mpi, &c.Threads, c.RankLogs); err != nil {
+		return c.processes.leave(err)
+	}
+	return c.processes.leave(c.train(e))
+}
+
+func (c *trainCommand) train(e *environment) error {
 	human := e.human(c.JSON)
 	o, err := c.options(e, human)
 	if err != nil {
@@ -181,6 +192,9 @@ func (c *trainCommand) Run(e *environment) error {
 	if c.Memory > 0 { // the collector must not wait for the heap to double
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(heapLimit(int64(c.Memory))))
 	}
+	if !c.processes.first() {
+		c.Page = ""
+	}
 	closePage, err := c.Page.showPage(human, o.Dir)
 	if err != nil {
 		os.Remove(o.Dir) // succeeds only if it is empty
@@ -189,13 +203,16 @@ func (c *trainCommand) Run(e *environment) error {
 	result, err := train.Run(e.ctx, o)
 	closePage()
 	p.bar.close()
+	if !c.processes.first() {
+		return err
+	}
 	if drawErr := p.draw(); err == nil {
 		err = drawErr
 	}
 	if err != nil {
 		os.Remove(o.Dir) // succeeds only if it is empty
-		if result != nil && err == context.Cause(e.ctx) {
-			return fmt.Errorf("interrupted; the weights so far are in %s%s", filepath.Join(o.Dir, train.LastFile), c.continuing(o.Dir))
+		if result != nil && (err == context.Cause(e.ctx) || err == train.ErrStopped) {
+			return interruptedError{fmt.Errorf("interrupted; the weights so far are in %s%s", filepath.Join(o.Dir, train.LastFile), c.continuing(o.Dir))}
 		}
 		return err
 	}
@@ -223,13 +240,20 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		return fail(err)
 	}
 	var tuning *fineTuning
-	if o.Recipe, tuning, err = c.resolveRecipe(e); err != nil {
+	tuned := false
+	if o.Recipe, tuning, tuned, err = c.commonRecipe(e); err != nil {
 		return fail(err)
 	}
 	if o.Train, o.Val, err = c.open(e, human, o.Recipe.Seed, o.Workers); err != nil {
 		return fail(err)
 	}
-	if o.Dir, err = c.runDir(); err != nil {
+	if c.processes.first() {
+		o.Dir, err = c.runDir()
+	}
+	if err == nil {
+		err = c.processes.share(&o.Dir)
+	}
+	if err != nil {
 		return fail(err)
 	}
 	if o.Note, err = c.note(); err != nil {
@@ -240,7 +264,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 			return fail(err)
 		}
 	}
-	if err := c.chooseEnding(human, tuning != nil && c.InitFrom != nil, &o); err != nil {
+	if err := c.chooseEnding(human, tuned, &o); err != nil {
 		return fail(err)
 	}
 	if tuning != nil {
@@ -251,13 +275,22 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		o.Choice = c.boxes.choice
 		printChoice(human, o.Choice)
 	}
+	if o.Recipe.InitFrom != "" && o.Choice == nil && !c.Resume {
+		if err := c.printEstimate(e, human, &o); err != nil {
+			return fail(err)
+		}
+	}
 	o.NoRescue = c.NoRescue
 	if o.Initial, err = c.initFlags.options(); err != nil {
 		return fail(err)
 	}
 	o.Initial.Described = func(d *vgg.Description) { e.reportIgnored(o.Recipe.InitFrom, d) }
-	o.Ranks, o.Memory, o.MaxPixels, o.Resume, o.StatsDir = c.Ranks, int64(c.Memory), c.pixels(), c.Resume, cacheDir()
+	o.Ranks, o.Memory, o.MaxPixels, o.Resume, o.StatsDir = c.Ranks.n, int64(c.Memory), c.pixels(), c.Resume, cacheDir()
 	o.Verify = c.Verify
+	if c.processes != nil {
+		o.Processes = c.processes.Group
+		fmt.Fprintln(human, c.processes.describe(c.Ranks.n))
+	}
 	// 0 is the default in the library, and none on the command line.
 	if o.MaxBad = float64(c.MaxBad); c.MaxBad == 0 {
 		o.MaxBad = train.NoneBad
@@ -305,8 +338,6 @@ func (c *trainCommand) chooseEnding(human io.Writer, tuned bool, o *train.Option
 // check returns an error for a flag out of range.
 func (c *trainCommand) check() error {
 	switch {
-	case c.Ranks < 1:
-		return usagef("--ranks %d, want at least 1", c.Ranks)
 	case c.Keep < 0:
 		return usagef("--keep %d, want 0 or more", c.Keep)
 	case c.CheckpointEvery < 0:
@@ -317,14 +348,14 @@ func (c *trainCommand) check() error {
 
 // resolveRecipe returns the recipe of the run, which may continue from a checkpoint or
 // fine-tune. Initial weights that are a release are downloaded.
-func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning, error) {
+func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning, *train.CheckpointInfo, error) {
 	from, err := c.checkpoint(e.ctx)
 	if err != nil {
-		return train.Recipe{}, nil, err
+		return train.Recipe{}, nil, nil, err
 	}
 	tuning, err := c.fineTune(e, from)
 	if err != nil {
-		return train.Recipe{}, nil, err
+		return train.Recipe{}, nil, nil, err
 	}
 	recipe, err := c.recipe(from, tuning)
 	if err == nil && recipe.InitFrom != "" && from == nil {
@@ -332,7 +363,53 @@ func (c *trainCommand) resolveRecipe(e *environment) (train.Recipe, *fineTuning,
 			err = notWeights(recipe.InitFrom, nil)
 		}
 	}
-	return recipe, tuning, err
+	return recipe, tuning, from, err
+}
+
+// allRanks is the number of ranks of all processes.
+func (c *trainCommand) allRanks() int {
+	n := max(1, c.Ranks.n)
+	if c.processes != nil {
+		n *= c.processes.Size()
+	}
+	return n
+}
+
+// commonRecipe is resolveRecipe by the first process where the recipe depends on more than the
+// command line: on a checkpoint, the weights or the machine. tuned says that the weights of
+// --init-from are tuned.
+func (c *trainCommand) commonRecipe(e *environment) (recipe train.Recipe, tuning *fineTuning, tuned bool, err error) {
+	var common struct {
+		Recipe string            // YAML
+		Note   map[string]string // of the checkpoint; nil without
+		Tuned  bool
+		Other  bool // each process can tell the recipe
+	}
+	if c.processes.first() {
+		var from *train.CheckpointInfo
+		if recipe, tuning, from, err = c.resolveRecipe(e); err != nil {
+			return recipe, nil, false, err
+		}
+		common.Recipe, common.Tuned = string(recipe.YAML()), tuning != nil && c.InitFrom != nil
+		common.Other = from == nil && tuning == nil && c.boxes == nil
+		if from != nil {
+			common.Note = from.Note
+		}
+	}
+	if err = c.processes.share(&common); err != nil || c.processes.first() {
+		return recipe, tuning, common.Tuned, err
+	}
+	if common.Note != nil {
+		if err := c.takeNote(common.Note); err != nil {
+			return recipe, nil, false, err
+		}
+	}
+	if common.Other { // the library compares it
+		recipe, err = c.recipe(nil, nil)
+	} else {
+		recipe, err = train.ParseRecipe([]byte(common.Recipe), train.PaperRecipe())
+	}
+	return recipe, nil, common.Tuned, err
 }
 
 // showProgress makes the run report to the terminal and to the curve.
@@ -392,25 +469,30 @@ func (c *trainCommand) checkpoint(ctx context.Context) (*train.CheckpointInfo, e
 	case err != nil:
 		return nil, err
 	}
+	return &from, c.takeNote(from.Note)
+}
+
+// takeNote completes the command line by a checkpoint's note.
+func (c *trainCommand) takeNote(note map[string]string) error {
 	if c.Data == "" {
-		c.Data = from.Note[noteData]
+		c.Data = note[noteData]
 		if c.Columns == (dataset.Columns{}) {
-			if err := c.Columns.UnmarshalText([]byte(from.Note[noteColumns])); err != nil {
-				return nil, err
+			if err := c.Columns.UnmarshalText([]byte(note[noteColumns])); err != nil {
+				return err
 			}
 		}
 	}
-	if from.Note[noteLayout] != "" && c.Layout == autoLayout {
-		c.Layout = from.Note[noteLayout]
+	if note[noteLayout] != "" && c.Layout == autoLayout {
+		c.Layout = note[noteLayout]
 	}
 	if c.LabelPattern == "" {
-		c.LabelPattern = from.Note[notePattern]
+		c.LabelPattern = note[notePattern]
 	}
-	c.MultiLabel = c.MultiLabel || from.Note[noteMultiLabel] != ""
+	c.MultiLabel = c.MultiLabel || note[noteMultiLabel] != ""
 	if c.Map == "" {
-		c.Map = from.Note[noteMap]
+		c.Map = note[noteMap]
 	}
-	return &from, nil
+	return nil
 }
 
 // absolute returns the absolute path of a set of images, or its address without a signature.
@@ -464,8 +546,8 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	} else {
 		r.Orient = preprocess.Upright // people's own photographs
 	}
-	if c.Ranks > 1 {
-		r.Groups = c.Ranks
+	if n := c.allRanks(); n > 1 {
+		r.Groups = n
 	}
 	if from != nil {
 		r = from.Recipe
@@ -473,7 +555,7 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	if c.Recipe == fineTuneName {
 		// tuning.recipe is it
 	} else if named, err := train.NamedRecipe(c.Recipe); err == nil {
-		named.Groups = max(1, c.Ranks)
+		named.Groups = c.allRanks()
 		r = named
 	} else if c.Recipe != "" {
 		if r, err = train.LoadRecipe(c.Recipe, r); err != nil {
@@ -505,6 +587,7 @@ func (c *trainCommand) recipe(from *train.CheckpointInfo, tuning *fineTuning) (t
 	if c.Freeze != nil {
 		r.Freeze = c.Freeze
 	}
+	set(&r.Views, c.Views)
 	set(&r.Epochs, c.Epochs)
 	set(&r.Batch, c.Batch)
 	set(&r.Groups, c.Groups)
@@ -574,6 +657,9 @@ func (c *trainCommand) print(out io.Writer, r *train.Result, o train.Options) er
 	waited := ""
 	if r.Seconds > 0 {
 		waited = fmt.Sprintf(", %.1f %% of it waiting for images", 100*r.WaitSeconds/r.Seconds)
+	}
+	if r.Seconds > 0 && r.ExchangeSeconds > 0 {
+		waited += fmt.Sprintf(", %.1f %% exchanging gradients, %.0f %% of that hidden behind the backward pass", 100*r.ExchangeSeconds/r.Seconds, 100*r.Hidden())
 	}
 	fmt.Fprintf(out, "\n%d epochs, %d iterations in %s%s. Best epoch %d: ", r.Epochs, r.Iterations, seconds(r.Seconds), waited, r.BestEpoch)
 	weights, photo := r.BestWeights, photoOf(c.Data, o.Val)

@@ -44,6 +44,9 @@ func (c *trainCommand) open(e *environment, out io.Writer, seed uint64, threads 
 	} else {
 		fmt.Fprintf(out, "Data: %s\n", remote.Plain(c.Data))
 	}
+	if !c.processes.first() {
+		return trainSet, valSet, nil
+	}
 	summary := dataSummary{train: trainSet, val: valSet, leakFlag: c.leakFlag, threads: threads, maxPixels: c.pixels()}
 	return trainSet, valSet, summary.print(e, out)
 }

@@ -143,7 +143,11 @@ func (p *trainProgress) addEpoch(e train.Epoch) {
 
 func (p *trainProgress) iteration(i train.Iteration) {
 	p.addIteration(i)
-	p.bar.set(int64(i.Iteration-p.from), int64(p.left), fmt.Sprintf("epoch %d, loss %.3g, %.0f images/s", i.Epoch, i.Loss, i.ImagesPerSecond), unitIterations)
+	exchange := ""
+	if i.ExchangeSeconds > 0 { // the iteration's own time is images over images/s
+		exchange = fmt.Sprintf(", exchange %.0f %%, hidden %.0f %%", 100*i.ExchangeSeconds*i.ImagesPerSecond/float64(i.Images), 100*i.Hidden())
+	}
+	p.bar.set(int64(i.Iteration-p.from), int64(p.left), fmt.Sprintf("epoch %d, loss %.3g, %.0f images/s%s", i.Epoch, i.Loss, i.ImagesPerSecond, exchange), unitIterations)
 }
 
 // rescue removes from the curve what the run goes back from.

@@ -68,7 +68,7 @@ func pieces(params []*nn.Param, from []Location) []piece {
 	var list []piece
 	for i, p := range params {
 		s := from[i]
-		if s.Tensor == "" {
+		if s.Tensor == "" || p.InFile() {
 			continue
 		}
 		total, step := p.Shape[0], max(1, pieceFloats/(p.Len()/p.Shape[0]))
@@ -96,6 +96,9 @@ func Load(ctx context.Context, f *weights.File, params []*nn.Param, from []Locat
 			}
 		}
 	}
+	if err := keepIn(f, params, from); err != nil {
+		return err
+	}
 	list := pieces(params, from)
 	total := int64(0)
 	for _, p := range list {
@@ -104,7 +107,7 @@ func Load(ctx context.Context, f *weights.File, params []*nn.Param, from []Locat
 	l := loader{f: f, pieces: list, counter: progress.NewCounter(report, total)}
 	workers := min(runtime.GOMAXPROCS(0), len(list))
 	var err error
-	if f.Format() == weights.Safetensors {
+	if inPlace(f, list) {
 		err = l.loadSideBySide(ctx, workers)
 	} else {
 		err = l.loadInOrder(ctx, workers)
@@ -113,6 +116,11 @@ func Load(ctx context.Context, f *weights.File, params []*nn.Param, from []Locat
 		return context.Cause(ctx)
 	}
 	return err
+}
+
+// inPlace reports whether pieces can be read in any order.
+func inPlace(f *weights.File, list []piece) bool {
+	return !slices.ContainsFunc(list, func(p piece) bool { return !f.InPlace(p.from.Tensor) })
 }
 
 // loader moves pieces from a file into packed parameters.

@@ -51,23 +51,28 @@ func (g Conv) pack(dst, src []float32) {
 // PackRows writes the out-channels from k0 on of packed weights, as many as src holds.
 func (g Conv) PackRows(dst, src []float32, k0 int) {
 	row := g.C * g.R * g.R
+	isa := Current()
 	var offsets [packTile]int
+	var turned [packTile * Panel]float32
 	for len(src) > 0 {
 		lanes := min(Panel-k0%Panel, len(src)/row)
 		first := g.index(k0, 0, 0, 0)
 		for i := 0; i < row; i += packTile {
 			at := offsets[:min(packTile, row-i)]
 			g.packedOffsets(at, first, i)
-			for k := 0; k < lanes; {
-				if k+8 <= lanes {
-					packEight(dst[k:], at, src[k*row+i:], row)
-					k += 8
-					continue
+			if lanes == Panel && len(at) == packTile {
+				for k := 0; k < Panel; k += Block {
+					isa.transpose16(turned[k:], Panel, src[k*row+i:], row)
 				}
+				for j, p := range at {
+					*(*[Panel]float32)(dst[p:]) = *(*[Panel]float32)(turned[j*Panel:])
+				}
+				continue
+			}
+			for k := range lanes {
 				for j, p := range at {
 					dst[p+k] = src[k*row+i+j]
 				}
-				k++
 			}
 		}
 		src = src[lanes*row:]
@@ -75,10 +80,9 @@ func (g Conv) PackRows(dst, src []float32, k0 int) {
 	}
 }
 
-// packTile is the number of weights of each of a panel's 32 rows that are packed together.
-// They and their destination stay in the first-level cache, so that whole cache lines go
-// to memory.
-const packTile = 64
+// packTile is the number of weights of each of a panel's 32 rows that are packed together:
+// they are turned in the first-level cache, so that whole cache lines go to memory.
+const packTile = Block
 
 // packedOffsets sets at to the packed offsets of weights i, i+1, … of a row whose first
 // weight is at offset first.
@@ -94,18 +98,6 @@ func (g Conv) packedOffsets(at []int, first, i int) {
 		if t++; t == taps {
 			c, t = c+1, 0
 		}
-	}
-}
-
-// packEight packs a tile of eight rows.
-func packEight(dst []float32, at []int, src []float32, row int) {
-	n := len(at)
-	s0, s1, s2, s3 := src[:n], src[row:][:n], src[2*row:][:n], src[3*row:][:n]
-	s4, s5, s6, s7 := src[4*row:][:n], src[5*row:][:n], src[6*row:][:n], src[7*row:][:n]
-	for j, p := range at {
-		lane := dst[p : p+8 : p+8]
-		lane[0], lane[1], lane[2], lane[3] = s0[j], s1[j], s2[j], s3[j]
-		lane[4], lane[5], lane[6], lane[7] = s4[j], s5[j], s6[j], s7[j]
 	}
 }
 
@@ -239,6 +231,7 @@ type Work struct {
 	turned  []float32   // transposed weights
 	filters []float32   // transformed weights, or their gradient
 	local   [][]float32 // of each slot
+	failed  failure     // of reading weights
 	offs    []int       // input offsets of the steps
 	offs2   []int
 
@@ -253,6 +246,8 @@ type Work struct {
 	wgradT     wgradTask
 	fcGradT    fcGradTask
 	fcUpdateT  fcUpdateTask
+	factorT    factorTask
+	factoredT  factoredTask
 	update     Update
 	pGradT     patchGradTask
 	reduceT    reduceTask
@@ -332,7 +327,7 @@ func (w *Work) ConvForward(g Conv, x *Act, weights, bias []float32, relu bool, y
 	case patch:
 		w.patchForward(g, x, weights, bias, flags, y)
 	case packed:
-		w.packedForward(g, x, weights, nil, bias, flags, y)
+		w.packedForward(g, x, packedTask{weights: weights, bias: bias, flags: flags}, y)
 	default: // direct, rgb
 		w.directForward(g, x, weights, bias, flags, y)
 	}

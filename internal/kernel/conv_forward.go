@@ -90,6 +90,7 @@ type packedTask struct {
 	a             []float32 // [step][m][16]
 	weights, bias []float32
 	half          *HalfWeights // instead of weights, if not nil
+	source        Source       // instead of both, if not nil
 	offs          []int
 	flags         int
 	m0, m         int
@@ -114,10 +115,12 @@ func (w *Work) HalfForward(g Conv, x *Act, weights *HalfWeights, bias []float32,
 	if relu {
 		flags |= applyRelu
 	}
-	w.packedForward(g, x, nil, weights, bias, flags, y)
+	w.packedForward(g, x, packedTask{half: weights, bias: bias, flags: flags}, y)
 }
 
-func (w *Work) packedForward(g Conv, x *Act, weights []float32, half *HalfWeights, bias []float32, flags int, y *Act) {
+// packedForward computes a convolution as a product of gathered rows. of has the weights, the
+// bias and the flags.
+func (w *Work) packedForward(g Conv, x *Act, of packedTask, y *Act) {
 	m := y.N * y.H * y.W
 	chunk := g.packedChunk(m)
 	offs := steps(&w.offs, g, x)
@@ -127,13 +130,14 @@ func (w *Work) packedForward(g Conv, x *Act, weights []float32, half *HalfWeight
 		w.gatherT = gatherTask{x: x, pad: g.Pad, oh: y.H, ow: y.W, offs: offs, m0: m0, m: n, dst: a}
 		w.gather(&w.gatherT)
 		t := &w.packedT
-		*t = packedTask{isa: Current(), w: w, g: g, y: y, a: a, weights: weights, half: half, bias: bias,
-			offs: strides(&w.offs2, len(offs), n*Block), flags: flags, m0: m0, m: n, rows: n}
-		if panels(g.K) < 4*w.Team.Threads() {
+		*t = of
+		t.isa, t.w, t.g, t.y, t.a = Current(), w, g, y, a
+		t.offs, t.m0, t.m, t.rows = strides(&w.offs2, len(offs), n*Block), m0, n, n
+		if panels(g.K) < 4*w.Team.Threads() && t.source == nil {
 			t.rows = min(n, packedRows)
 		}
 		t.parts = (n + t.rows - 1) / t.rows
-		w.growLocal(packedLocal(t.rows, half != nil))
+		w.growLocal(packedLocal(t.rows, t.half != nil) + t.sourceLocal())
 		w.Team.Run(panels(g.K)*t.parts, t)
 	}
 }
@@ -156,9 +160,14 @@ func (t *packedTask) Part(slot, i int) {
 	if t.bias != nil {
 		bias = t.bias[p*Panel:]
 	}
-	if t.half == nil {
+	switch {
+	case t.source != nil:
+		if !t.fromSource(rows, nb, p, c, bias) {
+			return
+		}
+	case t.half == nil:
 		t.isa.product(rows, nb, t.offs, t.a[r0*Block:], t.weights[p*t.g.depth()*Panel:], c, rows*Block, bias, t.flags)
-	} else {
+	default:
 		t.widened(rows, nb, p, r0, c, bias)
 	}
 	for j := range rows {

@@ -223,7 +223,7 @@ func TestThreadsGiveTheSameBits(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		for _, c := range convCases {
 			var first []float32
-			for _, threads := range []int{1, 2, 7} {
+			for _, threads := range []int{1, 2, 7, 16, 64} {
 				got := convAll(c, threads)
 				if first == nil {
 					first = got

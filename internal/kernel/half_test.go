@@ -81,7 +81,7 @@ func testHalf(t *testing.T, h Half, c convCase, threads int) {
 	if n := wk.Floats(); n != g.HalfScratch(c.n, c.h, c.w, threads).Floats(threads) {
 		t.Errorf("%d floats of scratch, want %d", n, g.HalfScratch(c.n, c.h, c.w, threads).Floats(threads))
 	}
-	NewWork(NewTeam(1)).packedForward(g, x, weights, nil, bias, addBias|applyRelu, want)
+	NewWork(NewTeam(1)).packedForward(g, x, packedTask{weights: weights, bias: bias, flags: addBias | applyRelu}, want)
 	for i, v := range got.Data {
 		if math.Float32bits(v) != math.Float32bits(want.Data[i]) {
 			t.Fatalf("element %d is %g, want %g", i, v, want.Data[i])

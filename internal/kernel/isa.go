@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // ISA is one implementation of every kernel: the assembly of an instruction set, and the
@@ -217,8 +218,12 @@ func (s *ISA) winoOutput(t tile, pool bool, tiles int, p []float32, pStride int,
 	f(tiles, &p[0], pStride, &y[0], yRow, &bias[0], lo)
 }
 
-func (s *ISA) winoWeights(f Form, count int, g []float32, gStride int, u []float32, uStride int) {
+// winoWeights transforms weights. Where past is set, no cache will hold all of what it writes.
+func (s *ISA) winoWeights(f Form, past bool, count int, g []float32, gStride int, u []float32, uStride int) {
 	transform := s.asm.winoWeights[f.index()]
+	if lines := uintptr(unsafe.Pointer(&u[0]))%64 == 0 && uStride%Block == 0; past && lines && s.asm.winoWeightsPast[f.index()] != nil {
+		transform = s.asm.winoWeightsPast[f.index()]
+	}
 	if transform == nil {
 		winoWeightsTwin(f, count, g, gStride, u, uStride)
 		return
@@ -226,20 +231,22 @@ func (s *ISA) winoWeights(f Form, count int, g []float32, gStride int, u []float
 	transform(count, &g[0], gStride, &u[0], uStride)
 }
 
-func (s *ISA) winoGrad(tiles int, dy []float32, dyRow int, v []float32, vStride int) {
-	if s.asm.winoGrad == nil {
-		winoGradTwin(tiles, dy, dyRow, v, vStride)
+func (s *ISA) winoGrad(t tile, tiles int, dy []float32, dyRow int, v []float32, vStride int) {
+	f := s.asm.winoGrad.of(t)
+	if f == nil {
+		winoGradTwin(t, tiles, dy, dyRow, v, vStride)
 		return
 	}
-	s.asm.winoGrad(tiles, &dy[0], dyRow, &v[0], vStride)
+	f(tiles, &dy[0], dyRow, &v[0], vStride)
 }
 
-func (s *ISA) winoWeightsGrad(count int, du []float32, duStride int, dw []float32, dwStride int) {
-	if s.asm.winoWeightsGrad == nil {
-		winoWeightsGradTwin(count, du, duStride, dw, dwStride)
+func (s *ISA) winoWeightsGrad(f Form, count int, du []float32, duStride int, dw []float32, dwStride int) {
+	transform := s.asm.winoWeightsGrad[f.index()]
+	if transform == nil {
+		winoWeightsGradTwin(f, count, du, duStride, dw, dwStride)
 		return
 	}
-	s.asm.winoWeightsGrad(count, &du[0], duStride, &dw[0], dwStride)
+	transform(count, &du[0], duStride, &dw[0], dwStride)
 }
 
 func (s *ISA) widen(h Half, n int, src []uint16, dst []float32) {

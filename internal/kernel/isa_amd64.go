@@ -43,13 +43,24 @@ var avx512 = newISA("avx512", kernels{
 		{{winoOutputPool4x5AVX512}},
 		{{winoOutputPool2x7AVX512}},
 	},
-	winoWeights: [len(forms)]winoWeightsFunc{winoWeights4AVX512, winoWeights6AVX512, winoWeights4x5AVX512, winoWeights2x7AVX512},
-	winoGrad:    winoGrad4AVX512,
-	maxPoolHits: maxPoolHitsAVX512, unpool: unpoolAVX512, addPixels: addPixelsAVX512,
-	prefetch:       prefetchAMD64,
-	rgbWgrad:       [2]rgbWgradFunc{rgbwgrad9x16AVX512, rgbwgrad9x32AVX512},
-	winoOutputHits: winoOutputHits4AVX512, winoOutputMask: winoOutputMask4AVX512,
-	winoWeightsGrad: winoWeightsGrad4AVX512,
+	winoWeights:     [len(forms)]winoWeightsFunc{winoWeights4AVX512, winoWeights6AVX512, winoWeights4x5AVX512, winoWeights2x7AVX512},
+	winoWeightsPast: [len(forms)]winoWeightsFunc{winoWeightsPast4AVX512, winoWeightsPast6AVX512},
+	maxPoolHits:     maxPoolHitsAVX512, unpool: unpoolAVX512, addPixels: addPixelsAVX512,
+	prefetch: prefetchAMD64,
+	rgbWgrad: [2]rgbWgradFunc{rgbwgrad9x16AVX512, rgbwgrad9x32AVX512},
+	winoGrad: winoFuncs[winoInputFunc]{
+		{{winoGrad4AVX512, winoGrad4r4c2AVX512}, {winoGrad4r2c4AVX512, winoGrad4r2c2AVX512}},
+		{{winoGrad6AVX512, winoGrad6r6c4AVX512, winoGrad6r6c2AVX512}, {winoGrad6r4c6AVX512, winoGrad6r4c4AVX512, winoGrad6r4c2AVX512}, {winoGrad6r2c6AVX512, winoGrad6r2c4AVX512, winoGrad6r2c2AVX512}},
+	},
+	winoOutputHits: winoFuncs[winoHitsFunc]{
+		{{winoOutputHits4AVX512, winoOutputHits4r4c2AVX512}, {winoOutputHits4r2c4AVX512, winoOutputHits4r2c2AVX512}},
+		{{winoOutputHits6AVX512, winoOutputHits6r6c4AVX512, winoOutputHits6r6c2AVX512}, {winoOutputHits6r4c6AVX512, winoOutputHits6r4c4AVX512, winoOutputHits6r4c2AVX512}, {winoOutputHits6r2c6AVX512, winoOutputHits6r2c4AVX512, winoOutputHits6r2c2AVX512}},
+	},
+	winoOutputMask: winoFuncs[winoMaskFunc]{
+		{{winoOutputMask4AVX512, winoOutputMask4r4c2AVX512}, {winoOutputMask4r2c4AVX512, winoOutputMask4r2c2AVX512}},
+		{{winoOutputMask6AVX512, winoOutputMask6r6c4AVX512, winoOutputMask6r6c2AVX512}, {winoOutputMask6r4c6AVX512, winoOutputMask6r4c4AVX512, winoOutputMask6r4c2AVX512}, {winoOutputMask6r2c6AVX512, winoOutputMask6r2c4AVX512, winoOutputMask6r2c2AVX512}},
+	},
+	winoWeightsGrad: [len(forms)]winoWeightsFunc{winoWeightsGrad4AVX512, winoWeightsGrad6AVX512},
 })
 
 var avx2 = newISA("avx2", kernels{
@@ -90,12 +101,22 @@ var avx2 = newISA("avx2", kernels{
 		{{winoOutputPool2x7AVX2}},
 	},
 	winoWeights: [len(forms)]winoWeightsFunc{winoWeights4AVX2, winoWeights6AVX2, winoWeights4x5AVX2, winoWeights2x7AVX2},
-	winoGrad:    winoGrad4AVX2,
 	maxPoolHits: maxPoolHitsAVX2, unpool: unpoolAVX2, addPixels: addPixelsAVX2,
-	prefetch:       prefetchAMD64,
-	rgbWgrad:       [2]rgbWgradFunc{rgbwgrad9x16AVX2},
-	winoOutputHits: winoOutputHits4AVX2, winoOutputMask: winoOutputMask4AVX2,
-	winoWeightsGrad: winoWeightsGrad4AVX2,
+	prefetch: prefetchAMD64,
+	rgbWgrad: [2]rgbWgradFunc{rgbwgrad9x16AVX2},
+	winoGrad: winoFuncs[winoInputFunc]{
+		{{winoGrad4AVX2, winoGrad4r4c2AVX2}, {winoGrad4r2c4AVX2, winoGrad4r2c2AVX2}},
+		{{winoGrad6AVX2, winoGrad6r6c4AVX2, winoGrad6r6c2AVX2}, {winoGrad6r4c6AVX2, winoGrad6r4c4AVX2, winoGrad6r4c2AVX2}, {winoGrad6r2c6AVX2, winoGrad6r2c4AVX2, winoGrad6r2c2AVX2}},
+	},
+	winoOutputHits: winoFuncs[winoHitsFunc]{
+		{{winoOutputHits4AVX2, winoOutputHits4r4c2AVX2}, {winoOutputHits4r2c4AVX2, winoOutputHits4r2c2AVX2}},
+		{{winoOutputHits6AVX2, winoOutputHits6r6c4AVX2, winoOutputHits6r6c2AVX2}, {winoOutputHits6r4c6AVX2, winoOutputHits6r4c4AVX2, winoOutputHits6r4c2AVX2}, {winoOutputHits6r2c6AVX2, winoOutputHits6r2c4AVX2, winoOutputHits6r2c2AVX2}},
+	},
+	winoOutputMask: winoFuncs[winoMaskFunc]{
+		{{winoOutputMask4AVX2, winoOutputMask4r4c2AVX2}, {winoOutputMask4r2c4AVX2, winoOutputMask4r2c2AVX2}},
+		{{winoOutputMask6AVX2, winoOutputMask6r6c4AVX2, winoOutputMask6r6c2AVX2}, {winoOutputMask6r4c6AVX2, winoOutputMask6r4c4AVX2, winoOutputMask6r4c2AVX2}, {winoOutputMask6r2c6AVX2, winoOutputMask6r2c4AVX2, winoOutputMask6r2c2AVX2}},
+	},
+	winoWeightsGrad: [len(forms)]winoWeightsFunc{winoWeightsGrad4AVX2, winoWeightsGrad6AVX2},
 })
 
 // native lists the instruction sets of this CPU that the operating system saves.

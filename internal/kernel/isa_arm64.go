@@ -42,8 +42,19 @@ var neon = newISA("neon", kernels{
 		{{winoOutputPool2x7NEON}},
 	},
 	winoWeights: [len(forms)]winoWeightsFunc{winoWeights4NEON, winoWeights6NEON, winoWeights4x5NEON, winoWeights2x7NEON},
-	winoGrad:    winoGrad4NEON, winoWeightsGrad: winoWeightsGrad4NEON,
-	winoOutputHits: winoOutputHits4NEON, winoOutputMask: winoOutputMask4NEON,
+	winoGrad: winoFuncs[winoInputFunc]{
+		{{winoGrad4NEON, winoGrad4r4c2NEON}, {winoGrad4r2c4NEON, winoGrad4r2c2NEON}},
+		{{winoGrad6NEON, winoGrad6r6c4NEON, winoGrad6r6c2NEON}, {winoGrad6r4c6NEON, winoGrad6r4c4NEON, winoGrad6r4c2NEON}, {winoGrad6r2c6NEON, winoGrad6r2c4NEON, winoGrad6r2c2NEON}},
+	},
+	winoOutputHits: winoFuncs[winoHitsFunc]{
+		{{winoOutputHits4NEON, winoOutputHits4r4c2NEON}, {winoOutputHits4r2c4NEON, winoOutputHits4r2c2NEON}},
+		{{winoOutputHits6NEON, winoOutputHits6r6c4NEON, winoOutputHits6r6c2NEON}, {winoOutputHits6r4c6NEON, winoOutputHits6r4c4NEON, winoOutputHits6r4c2NEON}, {winoOutputHits6r2c6NEON, winoOutputHits6r2c4NEON, winoOutputHits6r2c2NEON}},
+	},
+	winoOutputMask: winoFuncs[winoMaskFunc]{
+		{{winoOutputMask4NEON, winoOutputMask4r4c2NEON}, {winoOutputMask4r2c4NEON, winoOutputMask4r2c2NEON}},
+		{{winoOutputMask6NEON, winoOutputMask6r6c4NEON, winoOutputMask6r6c2NEON}, {winoOutputMask6r4c6NEON, winoOutputMask6r4c4NEON, winoOutputMask6r4c2NEON}, {winoOutputMask6r2c6NEON, winoOutputMask6r2c4NEON, winoOutputMask6r2c2NEON}},
+	},
+	winoWeightsGrad: [len(forms)]winoWeightsFunc{winoWeightsGrad4NEON, winoWeightsGrad6NEON},
 })
 
 // native lists the instruction sets of this CPU.

@@ -45,18 +45,20 @@ func (s *ISA) rgbGrad(nb, h, w int, x []float32, xRow int, dy []float32, dyRow, 
 	}
 }
 
-func (s *ISA) winoOutputHits(tiles int, p []float32, pStride int, y []float32, yRow int, hits []uint16, hitsRow int, bias []float32, lo float32) {
-	if s.asm.winoOutputHits == nil {
-		winoOutputHitsTwin(tiles, p, pStride, y, yRow, hits, hitsRow, bias, lo)
+func (s *ISA) winoOutputHits(t tile, tiles int, p []float32, pStride int, y []float32, yRow int, hits []uint16, hitsRow int, bias []float32, lo float32) {
+	f := s.asm.winoOutputHits.of(t)
+	if f == nil {
+		winoOutputHitsTwin(t, tiles, p, pStride, y, yRow, hits, hitsRow, bias, lo)
 		return
 	}
-	s.asm.winoOutputHits(tiles, &p[0], pStride, &y[0], yRow, &hits[0], 2*hitsRow, &bias[0], lo)
+	f(tiles, &p[0], pStride, &y[0], yRow, &hits[0], 2*hitsRow, &bias[0], lo)
 }
 
-func (s *ISA) winoOutputMask(tiles int, p []float32, pStride int, y []float32, yRow int, x []float32, xRow int) {
-	if s.asm.winoOutputMask == nil {
-		winoOutputMaskTwin(tiles, p, pStride, y, yRow, x, xRow)
+func (s *ISA) winoOutputMask(t tile, tiles int, p []float32, pStride int, y []float32, yRow int, x []float32, xRow int) {
+	f := s.asm.winoOutputMask.of(t)
+	if f == nil {
+		winoOutputMaskTwin(t, tiles, p, pStride, y, yRow, x, xRow)
 		return
 	}
-	s.asm.winoOutputMask(tiles, &p[0], pStride, &y[0], yRow, &x[0], xRow)
+	f(tiles, &p[0], pStride, &y[0], yRow, &x[0], xRow)
 }

@@ -39,15 +39,16 @@ type kernels struct {
 	mixedDot            func(n int, x *float32, w, sum *float64)
 	mixedAdd            func(n int, a float64, x *float32, w *float64)
 
-	// Winograd's transforms. All but the first four are those of F(4×4,3×3).
+	// Winograd's transforms. All but the first five are those of the forms that train.
 	winoInput       winoFuncs[winoInputFunc]
 	winoOutput      winoFuncs[winoOutputFunc]
 	winoOutputPool  winoFuncs[winoOutputFunc]
 	winoWeights     [len(forms)]winoWeightsFunc
-	winoGrad        func(tiles int, dy *float32, dyRow int, v *float32, vStride int)
-	winoWeightsGrad func(n int, du *float32, duStride int, dw *float32, dwStride int)
-	winoOutputHits  func(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
-	winoOutputMask  func(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+	winoWeightsPast [len(forms)]winoWeightsFunc // the same, past the caches to whole cache lines
+	winoGrad        winoFuncs[winoInputFunc]
+	winoWeightsGrad [len(forms)]winoWeightsFunc
+	winoOutputHits  winoFuncs[winoHitsFunc]
+	winoOutputMask  winoFuncs[winoMaskFunc]
 }
 
 type (
@@ -57,6 +58,8 @@ type (
 	winoInputFunc   func(tiles int, x *float32, xRow int, v *float32, vStride int)
 	winoWeightsFunc func(n int, g *float32, gStride int, u *float32, uStride int)
 	winoOutputFunc  func(tiles int, m *float32, mStride int, y *float32, yRow int, bias *float32, lo float32)
+	winoHitsFunc    func(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+	winoMaskFunc    func(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
 )
 
 // gemmTiles is the register tiles of the matrix product. They are a kernel as a whole:
@@ -106,14 +109,13 @@ func (k *kernels) matchOutputs() {
 		for rows := range k.winoOutput[form] {
 			for cols := range k.winoOutput[form][rows] {
 				plain, pool := &k.winoOutput[form][rows][cols], &k.winoOutputPool[form][rows][cols]
+				hits, mask := &k.winoOutputHits[form][rows][cols], &k.winoOutputMask[form][rows][cols]
 				whole := *plain != nil && *pool != nil
-				if trains := form == (Form{4, 3}).index() && rows == 0 && cols == 0; trains {
-					if whole = whole && k.winoOutputHits != nil && k.winoOutputMask != nil; !whole {
-						k.winoOutputHits, k.winoOutputMask = nil, nil
-					}
+				if forms[form].trains() {
+					whole = whole && *hits != nil && *mask != nil
 				}
 				if !whole {
-					*plain, *pool = nil, nil
+					*plain, *pool, *hits, *mask = nil, nil, nil, nil
 				}
 			}
 		}
@@ -155,10 +157,11 @@ var removals = []struct {
 	{"winoOutput", func(k *kernels) { clear(k.winoOutput[:]) }},
 	{"winoOutputPool", func(k *kernels) { clear(k.winoOutputPool[:]) }},
 	{"winoWeights", func(k *kernels) { clear(k.winoWeights[:]) }},
-	{"winoGrad", func(k *kernels) { k.winoGrad = nil }},
-	{"winoWeightsGrad", func(k *kernels) { k.winoWeightsGrad = nil }},
-	{"winoOutputHits", func(k *kernels) { k.winoOutputHits = nil }},
-	{"winoOutputMask", func(k *kernels) { k.winoOutputMask = nil }},
+	{"winoWeightsPast", func(k *kernels) { clear(k.winoWeightsPast[:]) }},
+	{"winoGrad", func(k *kernels) { clear(k.winoGrad[:]) }},
+	{"winoWeightsGrad", func(k *kernels) { clear(k.winoWeightsGrad[:]) }},
+	{"winoOutputHits", func(k *kernels) { clear(k.winoOutputHits[:]) }},
+	{"winoOutputMask", func(k *kernels) { clear(k.winoOutputMask[:]) }},
 }
 
 // Kernels lists the names that ISA.without and [Use] know.

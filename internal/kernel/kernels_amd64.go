@@ -677,6 +677,11 @@ func winoOutputPool4r2c2AVX512(tiles int, m *float32, mStride int, y *float32, y
 //go:noescape
 func winoWeights4AVX512(n int, w *float32, wStride int, u *float32, uStride int)
 
+// winoWeightsPast4AVX512 is winoWeightsTwin for 4×4 outputs and 3×3 filters, past the caches.
+//
+//go:noescape
+func winoWeightsPast4AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+
 // winoInput6AVX512 is winoInputTwin for 6×6 outputs and 3×3 filters.
 //
 //go:noescape
@@ -817,6 +822,11 @@ func winoOutputPool6r2c2AVX512(tiles int, m *float32, mStride int, y *float32, y
 //go:noescape
 func winoWeights6AVX512(n int, w *float32, wStride int, u *float32, uStride int)
 
+// winoWeightsPast6AVX512 is winoWeightsTwin for 6×6 outputs and 3×3 filters, past the caches.
+//
+//go:noescape
+func winoWeightsPast6AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+
 // winoInput4x5AVX512 is winoInputTwin for 4×4 outputs and 5×5 filters.
 //
 //go:noescape
@@ -857,25 +867,210 @@ func winoOutputPool2x7AVX512(tiles int, m *float32, mStride int, y *float32, yRo
 //go:noescape
 func winoWeights2x7AVX512(n int, w *float32, wStride int, u *float32, uStride int)
 
-// winoOutputHits4AVX512 is winoOutputHitsTwin; hitsRow counts bytes.
+// winoOutputHits4AVX512 is winoOutputHitsTwin for 4×4 outputs and 3×3 filters; hitsRow counts bytes.
 //
 //go:noescape
 func winoOutputHits4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
 
-// winoOutputMask4AVX512 is winoOutputMaskTwin.
+// winoOutputMask4AVX512 is winoOutputMaskTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoOutputMask4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
 
-// winoGrad4AVX512 is winoGradTwin for 4×4 outputs.
+// winoGrad4AVX512 is winoGradTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoGrad4AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
 
-// winoWeightsGrad4AVX512 is winoWeightsGradTwin for 4×4 outputs.
+// winoOutputHits4r4c2AVX512 is winoOutputHitsTwin for 4×2 outputs at points of F(4×4,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits4r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask4r4c2AVX512 is winoOutputMaskTwin for 4×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputMask4r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad4r4c2AVX512 is winoGradTwin for 4×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoGrad4r4c2AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits4r2c4AVX512 is winoOutputHitsTwin for 2×4 outputs at points of F(4×4,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits4r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask4r2c4AVX512 is winoOutputMaskTwin for 2×4 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputMask4r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad4r2c4AVX512 is winoGradTwin for 2×4 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoGrad4r2c4AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits4r2c2AVX512 is winoOutputHitsTwin for 2×2 outputs at points of F(4×4,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits4r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask4r2c2AVX512 is winoOutputMaskTwin for 2×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputMask4r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad4r2c2AVX512 is winoGradTwin for 2×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoGrad4r2c2AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoWeightsGrad4AVX512 is winoWeightsGradTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoWeightsGrad4AVX512(n int, du *float32, duStride int, dw *float32, dwStride int)
+
+// winoOutputHits6AVX512 is winoOutputHitsTwin for 6×6 outputs and 3×3 filters; hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6AVX512 is winoOutputMaskTwin for 6×6 outputs and 3×3 filters.
+//
+//go:noescape
+func winoOutputMask6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6AVX512 is winoGradTwin for 6×6 outputs and 3×3 filters.
+//
+//go:noescape
+func winoGrad6AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r6c4AVX512 is winoOutputHitsTwin for 6×4 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r6c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r6c4AVX512 is winoOutputMaskTwin for 6×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r6c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r6c4AVX512 is winoGradTwin for 6×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r6c4AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r6c2AVX512 is winoOutputHitsTwin for 6×2 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r6c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r6c2AVX512 is winoOutputMaskTwin for 6×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r6c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r6c2AVX512 is winoGradTwin for 6×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r6c2AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r4c6AVX512 is winoOutputHitsTwin for 4×6 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r4c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r4c6AVX512 is winoOutputMaskTwin for 4×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r4c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r4c6AVX512 is winoGradTwin for 4×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r4c6AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r4c4AVX512 is winoOutputHitsTwin for 4×4 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r4c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r4c4AVX512 is winoOutputMaskTwin for 4×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r4c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r4c4AVX512 is winoGradTwin for 4×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r4c4AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r4c2AVX512 is winoOutputHitsTwin for 4×2 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r4c2AVX512 is winoOutputMaskTwin for 4×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r4c2AVX512 is winoGradTwin for 4×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r4c2AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r2c6AVX512 is winoOutputHitsTwin for 2×6 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r2c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r2c6AVX512 is winoOutputMaskTwin for 2×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r2c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r2c6AVX512 is winoGradTwin for 2×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r2c6AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r2c4AVX512 is winoOutputHitsTwin for 2×4 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r2c4AVX512 is winoOutputMaskTwin for 2×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r2c4AVX512 is winoGradTwin for 2×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r2c4AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r2c2AVX512 is winoOutputHitsTwin for 2×2 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r2c2AVX512 is winoOutputMaskTwin for 2×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r2c2AVX512 is winoGradTwin for 2×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r2c2AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoWeightsGrad6AVX512 is winoWeightsGradTwin for 6×6 outputs and 3×3 filters.
+//
+//go:noescape
+func winoWeightsGrad6AVX512(n int, du *float32, duStride int, dw *float32, dwStride int)
 
 // winoInput4AVX2 is winoInputTwin for 4×4 outputs and 3×3 filters.
 //
@@ -1122,22 +1317,207 @@ func winoOutputPool2x7AVX2(tiles int, m *float32, mStride int, y *float32, yRow 
 //go:noescape
 func winoWeights2x7AVX2(n int, w *float32, wStride int, u *float32, uStride int)
 
-// winoOutputHits4AVX2 is winoOutputHitsTwin; hitsRow counts bytes.
+// winoOutputHits4AVX2 is winoOutputHitsTwin for 4×4 outputs and 3×3 filters; hitsRow counts bytes.
 //
 //go:noescape
 func winoOutputHits4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
 
-// winoOutputMask4AVX2 is winoOutputMaskTwin.
+// winoOutputMask4AVX2 is winoOutputMaskTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoOutputMask4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
 
-// winoGrad4AVX2 is winoGradTwin for 4×4 outputs.
+// winoGrad4AVX2 is winoGradTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoGrad4AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
 
-// winoWeightsGrad4AVX2 is winoWeightsGradTwin for 4×4 outputs.
+// winoOutputHits4r4c2AVX2 is winoOutputHitsTwin for 4×2 outputs at points of F(4×4,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits4r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask4r4c2AVX2 is winoOutputMaskTwin for 4×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputMask4r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad4r4c2AVX2 is winoGradTwin for 4×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoGrad4r4c2AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits4r2c4AVX2 is winoOutputHitsTwin for 2×4 outputs at points of F(4×4,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits4r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask4r2c4AVX2 is winoOutputMaskTwin for 2×4 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputMask4r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad4r2c4AVX2 is winoGradTwin for 2×4 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoGrad4r2c4AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits4r2c2AVX2 is winoOutputHitsTwin for 2×2 outputs at points of F(4×4,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits4r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask4r2c2AVX2 is winoOutputMaskTwin for 2×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputMask4r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad4r2c2AVX2 is winoGradTwin for 2×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoGrad4r2c2AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoWeightsGrad4AVX2 is winoWeightsGradTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoWeightsGrad4AVX2(n int, du *float32, duStride int, dw *float32, dwStride int)
+
+// winoOutputHits6AVX2 is winoOutputHitsTwin for 6×6 outputs and 3×3 filters; hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6AVX2 is winoOutputMaskTwin for 6×6 outputs and 3×3 filters.
+//
+//go:noescape
+func winoOutputMask6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6AVX2 is winoGradTwin for 6×6 outputs and 3×3 filters.
+//
+//go:noescape
+func winoGrad6AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r6c4AVX2 is winoOutputHitsTwin for 6×4 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r6c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r6c4AVX2 is winoOutputMaskTwin for 6×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r6c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r6c4AVX2 is winoGradTwin for 6×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r6c4AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r6c2AVX2 is winoOutputHitsTwin for 6×2 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r6c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r6c2AVX2 is winoOutputMaskTwin for 6×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r6c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r6c2AVX2 is winoGradTwin for 6×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r6c2AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r4c6AVX2 is winoOutputHitsTwin for 4×6 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r4c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r4c6AVX2 is winoOutputMaskTwin for 4×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r4c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r4c6AVX2 is winoGradTwin for 4×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r4c6AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r4c4AVX2 is winoOutputHitsTwin for 4×4 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r4c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r4c4AVX2 is winoOutputMaskTwin for 4×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r4c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r4c4AVX2 is winoGradTwin for 4×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r4c4AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r4c2AVX2 is winoOutputHitsTwin for 4×2 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r4c2AVX2 is winoOutputMaskTwin for 4×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r4c2AVX2 is winoGradTwin for 4×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r4c2AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r2c6AVX2 is winoOutputHitsTwin for 2×6 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r2c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r2c6AVX2 is winoOutputMaskTwin for 2×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r2c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r2c6AVX2 is winoGradTwin for 2×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r2c6AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r2c4AVX2 is winoOutputHitsTwin for 2×4 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r2c4AVX2 is winoOutputMaskTwin for 2×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r2c4AVX2 is winoGradTwin for 2×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r2c4AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r2c2AVX2 is winoOutputHitsTwin for 2×2 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r2c2AVX2 is winoOutputMaskTwin for 2×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r2c2AVX2 is winoGradTwin for 2×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r2c2AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoWeightsGrad6AVX2 is winoWeightsGradTwin for 6×6 outputs and 3×3 filters.
+//
+//go:noescape
+func winoWeightsGrad6AVX2(n int, du *float32, duStride int, dw *float32, dwStride int)

@@ -18702,6 +18702,232 @@ winoWeights4AVX512_block:
 	VZEROUPPER
 	RET
 
+// func winoWeightsPast4AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoWeightsPast4AVX512(SB), $1216-40
+	MOVQ   n+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   wStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   u+24(FP), BX
+	MOVQ   uStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	LEAQ   (SI)(SI*2), R8
+	LEAQ   (SI)(SI*4), R9
+	LEAQ   (R8)(SI*4), R10
+	IMUL3Q $0x00000003, DX, R10
+	IMUL3Q $0x00000006, SI, R11
+
+winoWeightsPast4AVX512_block:
+	MOVQ        CX, R12
+	VMOVUPS     (R12), Z0
+	ADDQ        R10, R12
+	VMOVUPS     (R12), Z1
+	ADDQ        R10, R12
+	VMOVUPS     (R12), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVAPS     Z0, (DI)
+	VMOVAPS     Z6, 192(DI)
+	VMOVAPS     Z3, 384(DI)
+	VMOVAPS     Z4, 576(DI)
+	VMOVAPS     Z1, 768(DI)
+	VMOVAPS     Z2, 960(DI)
+	MOVQ        CX, R12
+	VMOVUPS     (R12)(DX*1), Z0
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*1), Z1
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*1), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVAPS     Z0, 64(DI)
+	VMOVAPS     Z6, 256(DI)
+	VMOVAPS     Z3, 448(DI)
+	VMOVAPS     Z4, 640(DI)
+	VMOVAPS     Z1, 832(DI)
+	VMOVAPS     Z2, 1024(DI)
+	MOVQ        CX, R12
+	VMOVUPS     (R12)(DX*2), Z0
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*2), Z1
+	ADDQ        R10, R12
+	VMOVUPS     (R12)(DX*2), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVAPS     Z0, 128(DI)
+	VMOVAPS     Z6, 320(DI)
+	VMOVAPS     Z3, 512(DI)
+	VMOVAPS     Z4, 704(DI)
+	VMOVAPS     Z1, 896(DI)
+	VMOVAPS     Z2, 1088(DI)
+	MOVQ        BX, R12
+	VMOVUPS     (DI), Z0
+	VMOVUPS     64(DI), Z1
+	VMOVUPS     128(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVNTPS    Z0, (R12)
+	VMOVNTPS    Z6, (R12)(SI*1)
+	VMOVNTPS    Z3, (R12)(SI*2)
+	VMOVNTPS    Z4, (R12)(R8*1)
+	VMOVNTPS    Z1, (R12)(SI*4)
+	VMOVNTPS    Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     192(DI), Z0
+	VMOVUPS     256(DI), Z1
+	VMOVUPS     320(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVNTPS    Z0, (R12)
+	VMOVNTPS    Z6, (R12)(SI*1)
+	VMOVNTPS    Z3, (R12)(SI*2)
+	VMOVNTPS    Z4, (R12)(R8*1)
+	VMOVNTPS    Z1, (R12)(SI*4)
+	VMOVNTPS    Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     384(DI), Z0
+	VMOVUPS     448(DI), Z1
+	VMOVUPS     512(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVNTPS    Z0, (R12)
+	VMOVNTPS    Z6, (R12)(SI*1)
+	VMOVNTPS    Z3, (R12)(SI*2)
+	VMOVNTPS    Z4, (R12)(R8*1)
+	VMOVNTPS    Z1, (R12)(SI*4)
+	VMOVNTPS    Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     576(DI), Z0
+	VMOVUPS     640(DI), Z1
+	VMOVUPS     704(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVNTPS    Z0, (R12)
+	VMOVNTPS    Z6, (R12)(SI*1)
+	VMOVNTPS    Z3, (R12)(SI*2)
+	VMOVNTPS    Z4, (R12)(R8*1)
+	VMOVNTPS    Z1, (R12)(SI*4)
+	VMOVNTPS    Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     768(DI), Z0
+	VMOVUPS     832(DI), Z1
+	VMOVUPS     896(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVNTPS    Z0, (R12)
+	VMOVNTPS    Z6, (R12)(SI*1)
+	VMOVNTPS    Z3, (R12)(SI*2)
+	VMOVNTPS    Z4, (R12)(R8*1)
+	VMOVNTPS    Z1, (R12)(SI*4)
+	VMOVNTPS    Z2, (R12)(R9*1)
+	ADDQ        R11, R12
+	VMOVUPS     960(DI), Z0
+	VMOVUPS     1024(DI), Z1
+	VMOVUPS     1088(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1088(SB), Z3, Z3
+	VMULPS      winoConst<>+1152(SB), Z1, Z4
+	VMULPS      winoConst<>+1216(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1152(SB), Z2, Z5
+	VMULPS      winoConst<>+1280(SB), Z1, Z1
+	VMULPS      winoConst<>+320(SB), Z0, Z0
+	VSUBPS      Z4, Z3, Z6
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z1, Z5, Z4
+	VSUBPS      Z1, Z5, Z1
+	VMOVNTPS    Z0, (R12)
+	VMOVNTPS    Z6, (R12)(SI*1)
+	VMOVNTPS    Z3, (R12)(SI*2)
+	VMOVNTPS    Z4, (R12)(R8*1)
+	VMOVNTPS    Z1, (R12)(SI*4)
+	VMOVNTPS    Z2, (R12)(R9*1)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoWeightsPast4AVX512_block
+	SFENCE
+	VZEROUPPER
+	RET
+
 // func winoInput6AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·winoInput6AVX512(SB), $4160-40
@@ -28341,6 +28567,340 @@ winoWeights6AVX512_block:
 	VZEROUPPER
 	RET
 
+// func winoWeightsPast6AVX512(n int, w *float32, wStride int, u *float32, uStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoWeightsPast6AVX512(SB), $1600-40
+	MOVQ   n+0(FP), AX
+	MOVQ   w+8(FP), CX
+	MOVQ   wStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   u+24(FP), BX
+	MOVQ   uStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	LEAQ   (SI)(SI*2), R8
+	LEAQ   (SI)(SI*4), R9
+	LEAQ   (R8)(SI*4), R10
+	IMUL3Q $0x00000003, DX, R11
+	IMUL3Q $0x00000008, SI, R12
+
+winoWeightsPast6AVX512_block:
+	MOVQ        CX, R13
+	VMOVUPS     (R13), Z0
+	ADDQ        R11, R13
+	VMOVUPS     (R13), Z1
+	ADDQ        R11, R13
+	VMOVUPS     (R13), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVAPS     Z0, (DI)
+	VMOVAPS     Z8, 192(DI)
+	VMOVAPS     Z3, 384(DI)
+	VMOVAPS     Z4, 576(DI)
+	VMOVAPS     Z5, 768(DI)
+	VMOVAPS     Z6, 960(DI)
+	VMOVAPS     Z1, 1152(DI)
+	VMOVAPS     Z2, 1344(DI)
+	MOVQ        CX, R13
+	VMOVUPS     (R13)(DX*1), Z0
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*1), Z1
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*1), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVAPS     Z0, 64(DI)
+	VMOVAPS     Z8, 256(DI)
+	VMOVAPS     Z3, 448(DI)
+	VMOVAPS     Z4, 640(DI)
+	VMOVAPS     Z5, 832(DI)
+	VMOVAPS     Z6, 1024(DI)
+	VMOVAPS     Z1, 1216(DI)
+	VMOVAPS     Z2, 1408(DI)
+	MOVQ        CX, R13
+	VMOVUPS     (R13)(DX*2), Z0
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*2), Z1
+	ADDQ        R11, R13
+	VMOVUPS     (R13)(DX*2), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVAPS     Z0, 128(DI)
+	VMOVAPS     Z8, 320(DI)
+	VMOVAPS     Z3, 512(DI)
+	VMOVAPS     Z4, 704(DI)
+	VMOVAPS     Z5, 896(DI)
+	VMOVAPS     Z6, 1088(DI)
+	VMOVAPS     Z1, 1280(DI)
+	VMOVAPS     Z2, 1472(DI)
+	MOVQ        BX, R13
+	VMOVUPS     (DI), Z0
+	VMOVUPS     64(DI), Z1
+	VMOVUPS     128(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     192(DI), Z0
+	VMOVUPS     256(DI), Z1
+	VMOVUPS     320(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     384(DI), Z0
+	VMOVUPS     448(DI), Z1
+	VMOVUPS     512(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     576(DI), Z0
+	VMOVUPS     640(DI), Z1
+	VMOVUPS     704(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     768(DI), Z0
+	VMOVUPS     832(DI), Z1
+	VMOVUPS     896(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     960(DI), Z0
+	VMOVUPS     1024(DI), Z1
+	VMOVUPS     1088(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     1152(DI), Z0
+	VMOVUPS     1216(DI), Z1
+	VMOVUPS     1280(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        R12, R13
+	VMOVUPS     1344(DI), Z0
+	VMOVUPS     1408(DI), Z1
+	VMOVUPS     1472(DI), Z2
+	VADDPS      Z2, Z0, Z3
+	VMULPS      winoConst<>+1344(SB), Z3, Z3
+	VMULPS      winoConst<>+1408(SB), Z1, Z4
+	VMULPS      winoConst<>+1472(SB), Z0, Z5
+	VFMADD231PS winoConst<>+1536(SB), Z2, Z5
+	VMULPS      winoConst<>+1600(SB), Z1, Z6
+	VMULPS      winoConst<>+1600(SB), Z0, Z7
+	VFMADD231PS winoConst<>+1664(SB), Z2, Z7
+	VMULPS      winoConst<>+1472(SB), Z1, Z1
+	VSUBPS      Z4, Z3, Z8
+	VADDPS      Z4, Z3, Z3
+	VADDPS      Z6, Z5, Z4
+	VSUBPS      Z6, Z5, Z5
+	VADDPS      Z1, Z7, Z6
+	VSUBPS      Z1, Z7, Z1
+	VMOVNTPS    Z0, (R13)
+	VMOVNTPS    Z8, (R13)(SI*1)
+	VMOVNTPS    Z3, (R13)(SI*2)
+	VMOVNTPS    Z4, (R13)(R8*1)
+	VMOVNTPS    Z5, (R13)(SI*4)
+	VMOVNTPS    Z6, (R13)(R9*1)
+	VMOVNTPS    Z1, (R13)(R8*2)
+	VMOVNTPS    Z2, (R13)(R10*1)
+	ADDQ        $0x40, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoWeightsPast6AVX512_block
+	SFENCE
+	VZEROUPPER
+	RET
+
 // func winoInput4x5AVX512(tiles int, x *float32, xRow int, v *float32, vStride int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·winoInput4x5AVX512(SB), $4160-40
@@ -32681,163 +33241,162 @@ TEXT ·winoOutputHits4AVX512(SB), $1600-68
 	MOVQ   mStride+16(FP), CX
 	SHLQ   $0x02, CX
 	MOVQ   y+24(FP), DX
-	MOVQ   yRow+32(FP), BX
-	SHLQ   $0x02, BX
-	MOVQ   hits+40(FP), SI
-	MOVQ   bias+56(FP), DI
-	LEAQ   (SP), R8
-	ADDQ   $0x3f, R8
-	ANDQ   $-64, R8
-	LEAQ   (CX)(CX*2), R9
-	LEAQ   (CX)(CX*4), R10
-	LEAQ   (R9)(CX*4), R11
-	IMUL3Q $0x00000006, CX, R11
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R10
+	IMUL3Q $0x00000006, CX, R10
 
 winoOutputHits4AVX512_tile:
-	MOVQ         AX, R12
-	VMOVUPS      (R12), Z0
-	VMOVUPS      (R12)(CX*1), Z1
-	VMOVUPS      (R12)(CX*2), Z2
-	VMOVUPS      (R12)(R9*1), Z3
-	VMOVUPS      (R12)(CX*4), Z4
-	VMOVUPS      (R12)(R10*1), Z5
+	MOVQ         AX, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(CX*1), Z1
+	VMOVUPS      (R11)(CX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VMOVUPS      (R11)(CX*4), Z4
+	VMOVUPS      (R11)(R9*1), Z5
 	VADDPS       Z2, Z1, Z6
 	VSUBPS       Z2, Z1, Z1
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VADDPS       Z6, Z0, Z0
 	VADDPS       Z2, Z0, Z0
-	VMOVAPS      Z0, (R8)
+	VMOVAPS      Z0, (DI)
 	VMOVAPS      Z1, Z0
 	VFMADD231PS  winoConst<>+128(SB), Z3, Z0
-	VMOVAPS      Z0, 64(R8)
+	VMOVAPS      Z0, 64(DI)
 	VMOVAPS      Z6, Z0
 	VFMADD231PS  winoConst<>+64(SB), Z2, Z0
-	VMOVAPS      Z0, 128(R8)
+	VMOVAPS      Z0, 128(DI)
 	VADDPS       Z1, Z5, Z0
 	VFMADD231PS  winoConst<>+512(SB), Z3, Z0
-	VMOVAPS      Z0, 192(R8)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Z0
-	VMOVUPS      (R12)(CX*1), Z1
-	VMOVUPS      (R12)(CX*2), Z2
-	VMOVUPS      (R12)(R9*1), Z3
-	VMOVUPS      (R12)(CX*4), Z4
-	VMOVUPS      (R12)(R10*1), Z5
+	VMOVAPS      Z0, 192(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(CX*1), Z1
+	VMOVUPS      (R11)(CX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VMOVUPS      (R11)(CX*4), Z4
+	VMOVUPS      (R11)(R9*1), Z5
 	VADDPS       Z2, Z1, Z6
 	VSUBPS       Z2, Z1, Z1
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VADDPS       Z6, Z0, Z0
 	VADDPS       Z2, Z0, Z0
-	VMOVAPS      Z0, 256(R8)
+	VMOVAPS      Z0, 256(DI)
 	VMOVAPS      Z1, Z0
 	VFMADD231PS  winoConst<>+128(SB), Z3, Z0
-	VMOVAPS      Z0, 320(R8)
+	VMOVAPS      Z0, 320(DI)
 	VMOVAPS      Z6, Z0
 	VFMADD231PS  winoConst<>+64(SB), Z2, Z0
-	VMOVAPS      Z0, 384(R8)
+	VMOVAPS      Z0, 384(DI)
 	VADDPS       Z1, Z5, Z0
 	VFMADD231PS  winoConst<>+512(SB), Z3, Z0
-	VMOVAPS      Z0, 448(R8)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Z0
-	VMOVUPS      (R12)(CX*1), Z1
-	VMOVUPS      (R12)(CX*2), Z2
-	VMOVUPS      (R12)(R9*1), Z3
-	VMOVUPS      (R12)(CX*4), Z4
-	VMOVUPS      (R12)(R10*1), Z5
+	VMOVAPS      Z0, 448(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(CX*1), Z1
+	VMOVUPS      (R11)(CX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VMOVUPS      (R11)(CX*4), Z4
+	VMOVUPS      (R11)(R9*1), Z5
 	VADDPS       Z2, Z1, Z6
 	VSUBPS       Z2, Z1, Z1
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VADDPS       Z6, Z0, Z0
 	VADDPS       Z2, Z0, Z0
-	VMOVAPS      Z0, 512(R8)
+	VMOVAPS      Z0, 512(DI)
 	VMOVAPS      Z1, Z0
 	VFMADD231PS  winoConst<>+128(SB), Z3, Z0
-	VMOVAPS      Z0, 576(R8)
+	VMOVAPS      Z0, 576(DI)
 	VMOVAPS      Z6, Z0
 	VFMADD231PS  winoConst<>+64(SB), Z2, Z0
-	VMOVAPS      Z0, 640(R8)
+	VMOVAPS      Z0, 640(DI)
 	VADDPS       Z1, Z5, Z0
 	VFMADD231PS  winoConst<>+512(SB), Z3, Z0
-	VMOVAPS      Z0, 704(R8)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Z0
-	VMOVUPS      (R12)(CX*1), Z1
-	VMOVUPS      (R12)(CX*2), Z2
-	VMOVUPS      (R12)(R9*1), Z3
-	VMOVUPS      (R12)(CX*4), Z4
-	VMOVUPS      (R12)(R10*1), Z5
+	VMOVAPS      Z0, 704(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(CX*1), Z1
+	VMOVUPS      (R11)(CX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VMOVUPS      (R11)(CX*4), Z4
+	VMOVUPS      (R11)(R9*1), Z5
 	VADDPS       Z2, Z1, Z6
 	VSUBPS       Z2, Z1, Z1
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VADDPS       Z6, Z0, Z0
 	VADDPS       Z2, Z0, Z0
-	VMOVAPS      Z0, 768(R8)
+	VMOVAPS      Z0, 768(DI)
 	VMOVAPS      Z1, Z0
 	VFMADD231PS  winoConst<>+128(SB), Z3, Z0
-	VMOVAPS      Z0, 832(R8)
+	VMOVAPS      Z0, 832(DI)
 	VMOVAPS      Z6, Z0
 	VFMADD231PS  winoConst<>+64(SB), Z2, Z0
-	VMOVAPS      Z0, 896(R8)
+	VMOVAPS      Z0, 896(DI)
 	VADDPS       Z1, Z5, Z0
 	VFMADD231PS  winoConst<>+512(SB), Z3, Z0
-	VMOVAPS      Z0, 960(R8)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Z0
-	VMOVUPS      (R12)(CX*1), Z1
-	VMOVUPS      (R12)(CX*2), Z2
-	VMOVUPS      (R12)(R9*1), Z3
-	VMOVUPS      (R12)(CX*4), Z4
-	VMOVUPS      (R12)(R10*1), Z5
+	VMOVAPS      Z0, 960(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(CX*1), Z1
+	VMOVUPS      (R11)(CX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VMOVUPS      (R11)(CX*4), Z4
+	VMOVUPS      (R11)(R9*1), Z5
 	VADDPS       Z2, Z1, Z6
 	VSUBPS       Z2, Z1, Z1
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VADDPS       Z6, Z0, Z0
 	VADDPS       Z2, Z0, Z0
-	VMOVAPS      Z0, 1024(R8)
+	VMOVAPS      Z0, 1024(DI)
 	VMOVAPS      Z1, Z0
 	VFMADD231PS  winoConst<>+128(SB), Z3, Z0
-	VMOVAPS      Z0, 1088(R8)
+	VMOVAPS      Z0, 1088(DI)
 	VMOVAPS      Z6, Z0
 	VFMADD231PS  winoConst<>+64(SB), Z2, Z0
-	VMOVAPS      Z0, 1152(R8)
+	VMOVAPS      Z0, 1152(DI)
 	VADDPS       Z1, Z5, Z0
 	VFMADD231PS  winoConst<>+512(SB), Z3, Z0
-	VMOVAPS      Z0, 1216(R8)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Z0
-	VMOVUPS      (R12)(CX*1), Z1
-	VMOVUPS      (R12)(CX*2), Z2
-	VMOVUPS      (R12)(R9*1), Z3
-	VMOVUPS      (R12)(CX*4), Z4
-	VMOVUPS      (R12)(R10*1), Z5
+	VMOVAPS      Z0, 1216(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(CX*1), Z1
+	VMOVUPS      (R11)(CX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VMOVUPS      (R11)(CX*4), Z4
+	VMOVUPS      (R11)(R9*1), Z5
 	VADDPS       Z2, Z1, Z6
 	VSUBPS       Z2, Z1, Z1
 	VADDPS       Z4, Z3, Z2
 	VSUBPS       Z4, Z3, Z3
 	VADDPS       Z6, Z0, Z0
 	VADDPS       Z2, Z0, Z0
-	VMOVAPS      Z0, 1280(R8)
+	VMOVAPS      Z0, 1280(DI)
 	VMOVAPS      Z1, Z0
 	VFMADD231PS  winoConst<>+128(SB), Z3, Z0
-	VMOVAPS      Z0, 1344(R8)
+	VMOVAPS      Z0, 1344(DI)
 	VMOVAPS      Z6, Z0
 	VFMADD231PS  winoConst<>+64(SB), Z2, Z0
-	VMOVAPS      Z0, 1408(R8)
+	VMOVAPS      Z0, 1408(DI)
 	VADDPS       Z1, Z5, Z0
 	VFMADD231PS  winoConst<>+512(SB), Z3, Z0
-	VMOVAPS      Z0, 1472(R8)
-	VMOVUPS      (R8), Z0
-	VMOVUPS      256(R8), Z1
-	VMOVUPS      512(R8), Z2
-	VMOVUPS      768(R8), Z3
-	VMOVUPS      1024(R8), Z4
-	VMOVUPS      1280(R8), Z5
+	VMOVAPS      Z0, 1472(DI)
+	VMOVUPS      (DI), Z0
+	VMOVUPS      256(DI), Z1
+	VMOVUPS      512(DI), Z2
+	VMOVUPS      768(DI), Z3
+	VMOVUPS      1024(DI), Z4
+	VMOVUPS      1280(DI), Z5
 	VADDPS       Z2, Z1, Z6
 	VSUBPS       Z2, Z1, Z1
 	VADDPS       Z4, Z3, Z2
@@ -32850,20 +33409,20 @@ winoOutputHits4AVX512_tile:
 	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
 	VADDPS       Z1, Z5, Z1
 	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
-	VADDPS       (DI), Z0, Z0
-	VMOVAPS      Z0, (R8)
-	VADDPS       (DI), Z4, Z4
-	VMOVAPS      Z4, 256(R8)
-	VADDPS       (DI), Z6, Z6
-	VMOVAPS      Z6, 512(R8)
-	VADDPS       (DI), Z1, Z1
-	VMOVAPS      Z1, 768(R8)
-	VMOVUPS      64(R8), Z1
-	VMOVUPS      320(R8), Z5
-	VMOVUPS      576(R8), Z6
-	VMOVUPS      832(R8), Z0
-	VMOVUPS      1088(R8), Z2
-	VMOVUPS      1344(R8), Z4
+	VADDPS       (SI), Z0, Z0
+	VMOVAPS      Z0, (DI)
+	VADDPS       (SI), Z4, Z4
+	VMOVAPS      Z4, 256(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 512(DI)
+	VADDPS       (SI), Z1, Z1
+	VMOVAPS      Z1, 768(DI)
+	VMOVUPS      64(DI), Z1
+	VMOVUPS      320(DI), Z5
+	VMOVUPS      576(DI), Z6
+	VMOVUPS      832(DI), Z0
+	VMOVUPS      1088(DI), Z2
+	VMOVUPS      1344(DI), Z4
 	VADDPS       Z6, Z5, Z3
 	VSUBPS       Z6, Z5, Z5
 	VADDPS       Z2, Z0, Z6
@@ -32876,57 +33435,57 @@ winoOutputHits4AVX512_tile:
 	VFMADD231PS  winoConst<>+64(SB), Z6, Z3
 	VADDPS       Z5, Z4, Z4
 	VFMADD231PS  winoConst<>+512(SB), Z0, Z4
-	VADDPS       (DI), Z1, Z1
-	VADDPS       (DI), Z2, Z2
-	VADDPS       (DI), Z3, Z3
-	VADDPS       (DI), Z4, Z4
+	VADDPS       (SI), Z1, Z1
+	VADDPS       (SI), Z2, Z2
+	VADDPS       (SI), Z3, Z3
+	VADDPS       (SI), Z4, Z4
 	VBROADCASTSS lo+64(FP), Z0
 	VMAXPS       Z2, Z1, Z5
-	VMAXPS       (R8), Z5, Z5
-	VMAXPS       256(R8), Z5, Z5
-	MOVQ         SI, R12
+	VMAXPS       (DI), Z5, Z5
+	VMAXPS       256(DI), Z5, Z5
+	MOVQ         BX, R11
 	VCMPPS       $0x01, Z5, Z0, K1
-	VCMPPS       $0x00, (R8), Z5, K1, K2
-	KMOVW        K2, (R12)
+	VCMPPS       $0x00, (DI), Z5, K1, K2
+	KMOVW        K2, (R11)
 	KANDNW       K1, K2, K1
 	VCMPPS       $0x00, Z1, Z5, K1, K2
-	KMOVW        K2, 2(R12)
+	KMOVW        K2, 2(R11)
 	KANDNW       K1, K2, K1
-	VCMPPS       $0x00, 256(R8), Z5, K1, K2
-	KMOVW        K2, 4(R12)
+	VCMPPS       $0x00, 256(DI), Z5, K1, K2
+	KMOVW        K2, 4(R11)
 	KANDNW       K1, K2, K1
 	VCMPPS       $0x00, Z2, Z5, K1, K2
-	KMOVW        K2, 6(R12)
+	KMOVW        K2, 6(R11)
 	VMAXPS       Z5, Z0, Z5
-	MOVQ         DX, R12
-	VMOVUPS      Z5, (R12)
+	MOVQ         DX, R11
+	VMOVUPS      Z5, (R11)
 	VMAXPS       Z4, Z3, Z1
-	VMAXPS       512(R8), Z1, Z1
-	VMAXPS       768(R8), Z1, Z1
-	MOVQ         SI, R12
-	ADDQ         hitsRow+48(FP), R12
+	VMAXPS       512(DI), Z1, Z1
+	VMAXPS       768(DI), Z1, Z1
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
 	VCMPPS       $0x01, Z1, Z0, K1
-	VCMPPS       $0x00, 512(R8), Z1, K1, K2
-	KMOVW        K2, (R12)
+	VCMPPS       $0x00, 512(DI), Z1, K1, K2
+	KMOVW        K2, (R11)
 	KANDNW       K1, K2, K1
 	VCMPPS       $0x00, Z3, Z1, K1, K2
-	KMOVW        K2, 2(R12)
+	KMOVW        K2, 2(R11)
 	KANDNW       K1, K2, K1
-	VCMPPS       $0x00, 768(R8), Z1, K1, K2
-	KMOVW        K2, 4(R12)
+	VCMPPS       $0x00, 768(DI), Z1, K1, K2
+	KMOVW        K2, 4(R11)
 	KANDNW       K1, K2, K1
 	VCMPPS       $0x00, Z4, Z1, K1, K2
-	KMOVW        K2, 6(R12)
+	KMOVW        K2, 6(R11)
 	VMAXPS       Z1, Z0, Z1
-	MOVQ         DX, R12
-	ADDQ         BX, R12
-	VMOVUPS      Z1, (R12)
-	VMOVUPS      128(R8), Z0
-	VMOVUPS      384(R8), Z1
-	VMOVUPS      640(R8), Z2
-	VMOVUPS      896(R8), Z3
-	VMOVUPS      1152(R8), Z4
-	VMOVUPS      1408(R8), Z5
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Z1, (R11)
+	VMOVUPS      128(DI), Z0
+	VMOVUPS      384(DI), Z1
+	VMOVUPS      640(DI), Z2
+	VMOVUPS      896(DI), Z3
+	VMOVUPS      1152(DI), Z4
+	VMOVUPS      1408(DI), Z5
 	VADDPS       Z2, Z1, Z6
 	VSUBPS       Z2, Z1, Z1
 	VADDPS       Z4, Z3, Z2
@@ -32939,20 +33498,20 @@ winoOutputHits4AVX512_tile:
 	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
 	VADDPS       Z1, Z5, Z1
 	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
-	VADDPS       (DI), Z0, Z0
-	VMOVAPS      Z0, 128(R8)
-	VADDPS       (DI), Z4, Z4
-	VMOVAPS      Z4, 384(R8)
-	VADDPS       (DI), Z6, Z6
-	VMOVAPS      Z6, 640(R8)
-	VADDPS       (DI), Z1, Z1
-	VMOVAPS      Z1, 896(R8)
-	VMOVUPS      192(R8), Z1
-	VMOVUPS      448(R8), Z5
-	VMOVUPS      704(R8), Z6
-	VMOVUPS      960(R8), Z0
-	VMOVUPS      1216(R8), Z2
-	VMOVUPS      1472(R8), Z4
+	VADDPS       (SI), Z0, Z0
+	VMOVAPS      Z0, 128(DI)
+	VADDPS       (SI), Z4, Z4
+	VMOVAPS      Z4, 384(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 640(DI)
+	VADDPS       (SI), Z1, Z1
+	VMOVAPS      Z1, 896(DI)
+	VMOVUPS      192(DI), Z1
+	VMOVUPS      448(DI), Z5
+	VMOVUPS      704(DI), Z6
+	VMOVUPS      960(DI), Z0
+	VMOVUPS      1216(DI), Z2
+	VMOVUPS      1472(DI), Z4
 	VADDPS       Z6, Z5, Z3
 	VSUBPS       Z6, Z5, Z5
 	VADDPS       Z2, Z0, Z6
@@ -32965,53 +33524,53 @@ winoOutputHits4AVX512_tile:
 	VFMADD231PS  winoConst<>+64(SB), Z6, Z3
 	VADDPS       Z5, Z4, Z4
 	VFMADD231PS  winoConst<>+512(SB), Z0, Z4
-	VADDPS       (DI), Z1, Z1
-	VADDPS       (DI), Z2, Z2
-	VADDPS       (DI), Z3, Z3
-	VADDPS       (DI), Z4, Z4
+	VADDPS       (SI), Z1, Z1
+	VADDPS       (SI), Z2, Z2
+	VADDPS       (SI), Z3, Z3
+	VADDPS       (SI), Z4, Z4
 	VBROADCASTSS lo+64(FP), Z0
 	VMAXPS       Z2, Z1, Z5
-	VMAXPS       128(R8), Z5, Z5
-	VMAXPS       384(R8), Z5, Z5
-	MOVQ         SI, R12
+	VMAXPS       128(DI), Z5, Z5
+	VMAXPS       384(DI), Z5, Z5
+	MOVQ         BX, R11
 	VCMPPS       $0x01, Z5, Z0, K1
-	VCMPPS       $0x00, 128(R8), Z5, K1, K2
-	KMOVW        K2, 8(R12)
+	VCMPPS       $0x00, 128(DI), Z5, K1, K2
+	KMOVW        K2, 8(R11)
 	KANDNW       K1, K2, K1
 	VCMPPS       $0x00, Z1, Z5, K1, K2
-	KMOVW        K2, 10(R12)
+	KMOVW        K2, 10(R11)
 	KANDNW       K1, K2, K1
-	VCMPPS       $0x00, 384(R8), Z5, K1, K2
-	KMOVW        K2, 12(R12)
+	VCMPPS       $0x00, 384(DI), Z5, K1, K2
+	KMOVW        K2, 12(R11)
 	KANDNW       K1, K2, K1
 	VCMPPS       $0x00, Z2, Z5, K1, K2
-	KMOVW        K2, 14(R12)
+	KMOVW        K2, 14(R11)
 	VMAXPS       Z5, Z0, Z5
-	MOVQ         DX, R12
-	VMOVUPS      Z5, 64(R12)
+	MOVQ         DX, R11
+	VMOVUPS      Z5, 64(R11)
 	VMAXPS       Z4, Z3, Z1
-	VMAXPS       640(R8), Z1, Z1
-	VMAXPS       896(R8), Z1, Z1
-	MOVQ         SI, R12
-	ADDQ         hitsRow+48(FP), R12
+	VMAXPS       640(DI), Z1, Z1
+	VMAXPS       896(DI), Z1, Z1
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
 	VCMPPS       $0x01, Z1, Z0, K1
-	VCMPPS       $0x00, 640(R8), Z1, K1, K2
-	KMOVW        K2, 8(R12)
+	VCMPPS       $0x00, 640(DI), Z1, K1, K2
+	KMOVW        K2, 8(R11)
 	KANDNW       K1, K2, K1
 	VCMPPS       $0x00, Z3, Z1, K1, K2
-	KMOVW        K2, 10(R12)
+	KMOVW        K2, 10(R11)
 	KANDNW       K1, K2, K1
-	VCMPPS       $0x00, 896(R8), Z1, K1, K2
-	KMOVW        K2, 12(R12)
+	VCMPPS       $0x00, 896(DI), Z1, K1, K2
+	KMOVW        K2, 12(R11)
 	KANDNW       K1, K2, K1
 	VCMPPS       $0x00, Z4, Z1, K1, K2
-	KMOVW        K2, 14(R12)
+	KMOVW        K2, 14(R11)
 	VMAXPS       Z1, Z0, Z1
-	MOVQ         DX, R12
-	ADDQ         BX, R12
-	VMOVUPS      Z1, 64(R12)
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Z1, 64(R11)
 	ADDQ         $0x00000080, DX
-	ADDQ         $0x10, SI
+	ADDQ         $0x10, BX
 	ADDQ         $0x40, AX
 	DECQ         tiles+0(FP)
 	JNZ          winoOutputHits4AVX512_tile
@@ -33021,190 +33580,187 @@ winoOutputHits4AVX512_tile:
 // func winoOutputMask4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·winoOutputMask4AVX512(SB), $1600-56
-	MOVQ   tiles+0(FP), AX
-	MOVQ   m+8(FP), CX
-	MOVQ   mStride+16(FP), DX
-	SHLQ   $0x02, DX
-	MOVQ   y+24(FP), BX
-	MOVQ   yRow+32(FP), SI
-	SHLQ   $0x02, SI
-	MOVQ   x+40(FP), DI
-	MOVQ   xRow+48(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (SP), R9
-	ADDQ   $0x3f, R9
-	ANDQ   $-64, R9
-	LEAQ   (DX)(DX*2), R10
-	LEAQ   (DX)(DX*4), R11
-	LEAQ   (R10)(DX*4), R12
-	IMUL3Q $0x00000006, DX, R12
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), R9
+	IMUL3Q $0x00000006, CX, R9
 
 winoOutputMask4AVX512_tile:
-	MOVQ        DI, R14
-	PREFETCHT1  512(R14)
-	PREFETCHT1  576(R14)
-	PREFETCHT1  640(R14)
-	PREFETCHT1  704(R14)
-	ADDQ        R8, R14
-	PREFETCHT1  512(R14)
-	PREFETCHT1  576(R14)
-	PREFETCHT1  640(R14)
-	PREFETCHT1  704(R14)
-	ADDQ        R8, R14
-	PREFETCHT1  512(R14)
-	PREFETCHT1  576(R14)
-	PREFETCHT1  640(R14)
-	PREFETCHT1  704(R14)
-	ADDQ        R8, R14
-	PREFETCHT1  512(R14)
-	PREFETCHT1  576(R14)
-	PREFETCHT1  640(R14)
-	PREFETCHT1  704(R14)
-	ADDQ        R8, R14
-	MOVQ        CX, R13
-	VMOVUPS     (R13), Z0
-	VMOVUPS     (R13)(DX*1), Z1
-	VMOVUPS     (R13)(DX*2), Z2
-	VMOVUPS     (R13)(R10*1), Z3
-	VMOVUPS     (R13)(DX*4), Z4
-	VMOVUPS     (R13)(R11*1), Z5
+	MOVQ        BX, R11
+	PREFETCHT1  512(R11)
+	PREFETCHT1  576(R11)
+	PREFETCHT1  640(R11)
+	PREFETCHT1  704(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  512(R11)
+	PREFETCHT1  576(R11)
+	PREFETCHT1  640(R11)
+	PREFETCHT1  704(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  512(R11)
+	PREFETCHT1  576(R11)
+	PREFETCHT1  640(R11)
+	PREFETCHT1  704(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  512(R11)
+	PREFETCHT1  576(R11)
+	PREFETCHT1  640(R11)
+	PREFETCHT1  704(R11)
+	ADDQ        xRow+48(FP), R11
+	MOVQ        AX, R10
+	VMOVUPS     (R10), Z0
+	VMOVUPS     (R10)(CX*1), Z1
+	VMOVUPS     (R10)(CX*2), Z2
+	VMOVUPS     (R10)(DI*1), Z3
+	VMOVUPS     (R10)(CX*4), Z4
+	VMOVUPS     (R10)(R8*1), Z5
 	VADDPS      Z2, Z1, Z6
 	VSUBPS      Z2, Z1, Z1
 	VADDPS      Z4, Z3, Z2
 	VSUBPS      Z4, Z3, Z3
 	VADDPS      Z6, Z0, Z0
 	VADDPS      Z2, Z0, Z0
-	VMOVAPS     Z0, (R9)
+	VMOVAPS     Z0, (SI)
 	VMOVAPS     Z1, Z0
 	VFMADD231PS winoConst<>+128(SB), Z3, Z0
-	VMOVAPS     Z0, 64(R9)
+	VMOVAPS     Z0, 64(SI)
 	VMOVAPS     Z6, Z0
 	VFMADD231PS winoConst<>+64(SB), Z2, Z0
-	VMOVAPS     Z0, 128(R9)
+	VMOVAPS     Z0, 128(SI)
 	VADDPS      Z1, Z5, Z0
 	VFMADD231PS winoConst<>+512(SB), Z3, Z0
-	VMOVAPS     Z0, 192(R9)
-	ADDQ        R12, R13
-	VMOVUPS     (R13), Z0
-	VMOVUPS     (R13)(DX*1), Z1
-	VMOVUPS     (R13)(DX*2), Z2
-	VMOVUPS     (R13)(R10*1), Z3
-	VMOVUPS     (R13)(DX*4), Z4
-	VMOVUPS     (R13)(R11*1), Z5
+	VMOVAPS     Z0, 192(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z0
+	VMOVUPS     (R10)(CX*1), Z1
+	VMOVUPS     (R10)(CX*2), Z2
+	VMOVUPS     (R10)(DI*1), Z3
+	VMOVUPS     (R10)(CX*4), Z4
+	VMOVUPS     (R10)(R8*1), Z5
 	VADDPS      Z2, Z1, Z6
 	VSUBPS      Z2, Z1, Z1
 	VADDPS      Z4, Z3, Z2
 	VSUBPS      Z4, Z3, Z3
 	VADDPS      Z6, Z0, Z0
 	VADDPS      Z2, Z0, Z0
-	VMOVAPS     Z0, 256(R9)
+	VMOVAPS     Z0, 256(SI)
 	VMOVAPS     Z1, Z0
 	VFMADD231PS winoConst<>+128(SB), Z3, Z0
-	VMOVAPS     Z0, 320(R9)
+	VMOVAPS     Z0, 320(SI)
 	VMOVAPS     Z6, Z0
 	VFMADD231PS winoConst<>+64(SB), Z2, Z0
-	VMOVAPS     Z0, 384(R9)
+	VMOVAPS     Z0, 384(SI)
 	VADDPS      Z1, Z5, Z0
 	VFMADD231PS winoConst<>+512(SB), Z3, Z0
-	VMOVAPS     Z0, 448(R9)
-	ADDQ        R12, R13
-	VMOVUPS     (R13), Z0
-	VMOVUPS     (R13)(DX*1), Z1
-	VMOVUPS     (R13)(DX*2), Z2
-	VMOVUPS     (R13)(R10*1), Z3
-	VMOVUPS     (R13)(DX*4), Z4
-	VMOVUPS     (R13)(R11*1), Z5
+	VMOVAPS     Z0, 448(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z0
+	VMOVUPS     (R10)(CX*1), Z1
+	VMOVUPS     (R10)(CX*2), Z2
+	VMOVUPS     (R10)(DI*1), Z3
+	VMOVUPS     (R10)(CX*4), Z4
+	VMOVUPS     (R10)(R8*1), Z5
 	VADDPS      Z2, Z1, Z6
 	VSUBPS      Z2, Z1, Z1
 	VADDPS      Z4, Z3, Z2
 	VSUBPS      Z4, Z3, Z3
 	VADDPS      Z6, Z0, Z0
 	VADDPS      Z2, Z0, Z0
-	VMOVAPS     Z0, 512(R9)
+	VMOVAPS     Z0, 512(SI)
 	VMOVAPS     Z1, Z0
 	VFMADD231PS winoConst<>+128(SB), Z3, Z0
-	VMOVAPS     Z0, 576(R9)
+	VMOVAPS     Z0, 576(SI)
 	VMOVAPS     Z6, Z0
 	VFMADD231PS winoConst<>+64(SB), Z2, Z0
-	VMOVAPS     Z0, 640(R9)
+	VMOVAPS     Z0, 640(SI)
 	VADDPS      Z1, Z5, Z0
 	VFMADD231PS winoConst<>+512(SB), Z3, Z0
-	VMOVAPS     Z0, 704(R9)
-	ADDQ        R12, R13
-	VMOVUPS     (R13), Z0
-	VMOVUPS     (R13)(DX*1), Z1
-	VMOVUPS     (R13)(DX*2), Z2
-	VMOVUPS     (R13)(R10*1), Z3
-	VMOVUPS     (R13)(DX*4), Z4
-	VMOVUPS     (R13)(R11*1), Z5
+	VMOVAPS     Z0, 704(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z0
+	VMOVUPS     (R10)(CX*1), Z1
+	VMOVUPS     (R10)(CX*2), Z2
+	VMOVUPS     (R10)(DI*1), Z3
+	VMOVUPS     (R10)(CX*4), Z4
+	VMOVUPS     (R10)(R8*1), Z5
 	VADDPS      Z2, Z1, Z6
 	VSUBPS      Z2, Z1, Z1
 	VADDPS      Z4, Z3, Z2
 	VSUBPS      Z4, Z3, Z3
 	VADDPS      Z6, Z0, Z0
 	VADDPS      Z2, Z0, Z0
-	VMOVAPS     Z0, 768(R9)
+	VMOVAPS     Z0, 768(SI)
 	VMOVAPS     Z1, Z0
 	VFMADD231PS winoConst<>+128(SB), Z3, Z0
-	VMOVAPS     Z0, 832(R9)
+	VMOVAPS     Z0, 832(SI)
 	VMOVAPS     Z6, Z0
 	VFMADD231PS winoConst<>+64(SB), Z2, Z0
-	VMOVAPS     Z0, 896(R9)
+	VMOVAPS     Z0, 896(SI)
 	VADDPS      Z1, Z5, Z0
 	VFMADD231PS winoConst<>+512(SB), Z3, Z0
-	VMOVAPS     Z0, 960(R9)
-	ADDQ        R12, R13
-	VMOVUPS     (R13), Z0
-	VMOVUPS     (R13)(DX*1), Z1
-	VMOVUPS     (R13)(DX*2), Z2
-	VMOVUPS     (R13)(R10*1), Z3
-	VMOVUPS     (R13)(DX*4), Z4
-	VMOVUPS     (R13)(R11*1), Z5
+	VMOVAPS     Z0, 960(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z0
+	VMOVUPS     (R10)(CX*1), Z1
+	VMOVUPS     (R10)(CX*2), Z2
+	VMOVUPS     (R10)(DI*1), Z3
+	VMOVUPS     (R10)(CX*4), Z4
+	VMOVUPS     (R10)(R8*1), Z5
 	VADDPS      Z2, Z1, Z6
 	VSUBPS      Z2, Z1, Z1
 	VADDPS      Z4, Z3, Z2
 	VSUBPS      Z4, Z3, Z3
 	VADDPS      Z6, Z0, Z0
 	VADDPS      Z2, Z0, Z0
-	VMOVAPS     Z0, 1024(R9)
+	VMOVAPS     Z0, 1024(SI)
 	VMOVAPS     Z1, Z0
 	VFMADD231PS winoConst<>+128(SB), Z3, Z0
-	VMOVAPS     Z0, 1088(R9)
+	VMOVAPS     Z0, 1088(SI)
 	VMOVAPS     Z6, Z0
 	VFMADD231PS winoConst<>+64(SB), Z2, Z0
-	VMOVAPS     Z0, 1152(R9)
+	VMOVAPS     Z0, 1152(SI)
 	VADDPS      Z1, Z5, Z0
 	VFMADD231PS winoConst<>+512(SB), Z3, Z0
-	VMOVAPS     Z0, 1216(R9)
-	ADDQ        R12, R13
-	VMOVUPS     (R13), Z0
-	VMOVUPS     (R13)(DX*1), Z1
-	VMOVUPS     (R13)(DX*2), Z2
-	VMOVUPS     (R13)(R10*1), Z3
-	VMOVUPS     (R13)(DX*4), Z4
-	VMOVUPS     (R13)(R11*1), Z5
+	VMOVAPS     Z0, 1216(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z0
+	VMOVUPS     (R10)(CX*1), Z1
+	VMOVUPS     (R10)(CX*2), Z2
+	VMOVUPS     (R10)(DI*1), Z3
+	VMOVUPS     (R10)(CX*4), Z4
+	VMOVUPS     (R10)(R8*1), Z5
 	VADDPS      Z2, Z1, Z6
 	VSUBPS      Z2, Z1, Z1
 	VADDPS      Z4, Z3, Z2
 	VSUBPS      Z4, Z3, Z3
 	VADDPS      Z6, Z0, Z0
 	VADDPS      Z2, Z0, Z0
-	VMOVAPS     Z0, 1280(R9)
+	VMOVAPS     Z0, 1280(SI)
 	VMOVAPS     Z1, Z0
 	VFMADD231PS winoConst<>+128(SB), Z3, Z0
-	VMOVAPS     Z0, 1344(R9)
+	VMOVAPS     Z0, 1344(SI)
 	VMOVAPS     Z6, Z0
 	VFMADD231PS winoConst<>+64(SB), Z2, Z0
-	VMOVAPS     Z0, 1408(R9)
+	VMOVAPS     Z0, 1408(SI)
 	VADDPS      Z1, Z5, Z0
 	VFMADD231PS winoConst<>+512(SB), Z3, Z0
-	VMOVAPS     Z0, 1472(R9)
-	VMOVUPS     (R9), Z0
-	VMOVUPS     256(R9), Z1
-	VMOVUPS     512(R9), Z2
-	VMOVUPS     768(R9), Z3
-	VMOVUPS     1024(R9), Z4
-	VMOVUPS     1280(R9), Z5
+	VMOVAPS     Z0, 1472(SI)
+	VMOVUPS     (SI), Z0
+	VMOVUPS     256(SI), Z1
+	VMOVUPS     512(SI), Z2
+	VMOVUPS     768(SI), Z3
+	VMOVUPS     1024(SI), Z4
+	VMOVUPS     1280(SI), Z5
 	VADDPS      Z2, Z1, Z6
 	VSUBPS      Z2, Z1, Z1
 	VADDPS      Z4, Z3, Z2
@@ -33218,32 +33774,32 @@ winoOutputMask4AVX512_tile:
 	VADDPS      Z1, Z5, Z1
 	VFMADD231PS winoConst<>+512(SB), Z3, Z1
 	VPXORD      Z7, Z7, Z7
-	MOVQ        BX, R13
-	MOVQ        DI, R14
-	VCMPPS      $0x01, (R14), Z7, K1
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, (R11), Z7, K1
 	VMOVAPS.Z   Z0, K1, Z0
-	VMOVUPS     Z0, (R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R14
-	VCMPPS      $0x01, (R14), Z7, K1
+	VMOVUPS     Z0, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z7, K1
 	VMOVAPS.Z   Z4, K1, Z4
-	VMOVUPS     Z4, (R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R14
-	VCMPPS      $0x01, (R14), Z7, K1
+	VMOVUPS     Z4, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z7, K1
 	VMOVAPS.Z   Z6, K1, Z6
-	VMOVUPS     Z6, (R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R14
-	VCMPPS      $0x01, (R14), Z7, K1
+	VMOVUPS     Z6, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z7, K1
 	VMOVAPS.Z   Z1, K1, Z1
-	VMOVUPS     Z1, (R13)
-	VMOVUPS     64(R9), Z0
-	VMOVUPS     320(R9), Z1
-	VMOVUPS     576(R9), Z2
-	VMOVUPS     832(R9), Z3
-	VMOVUPS     1088(R9), Z4
-	VMOVUPS     1344(R9), Z5
+	VMOVUPS     Z1, (R10)
+	VMOVUPS     64(SI), Z0
+	VMOVUPS     320(SI), Z1
+	VMOVUPS     576(SI), Z2
+	VMOVUPS     832(SI), Z3
+	VMOVUPS     1088(SI), Z4
+	VMOVUPS     1344(SI), Z5
 	VADDPS      Z2, Z1, Z6
 	VSUBPS      Z2, Z1, Z1
 	VADDPS      Z4, Z3, Z2
@@ -33257,32 +33813,32 @@ winoOutputMask4AVX512_tile:
 	VADDPS      Z1, Z5, Z1
 	VFMADD231PS winoConst<>+512(SB), Z3, Z1
 	VPXORD      Z8, Z8, Z8
-	MOVQ        BX, R13
-	MOVQ        DI, R14
-	VCMPPS      $0x01, 64(R14), Z8, K1
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 64(R11), Z8, K1
 	VMOVAPS.Z   Z0, K1, Z0
-	VMOVUPS     Z0, 64(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R14
-	VCMPPS      $0x01, 64(R14), Z8, K1
+	VMOVUPS     Z0, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z8, K1
 	VMOVAPS.Z   Z4, K1, Z4
-	VMOVUPS     Z4, 64(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R14
-	VCMPPS      $0x01, 64(R14), Z8, K1
+	VMOVUPS     Z4, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z8, K1
 	VMOVAPS.Z   Z6, K1, Z6
-	VMOVUPS     Z6, 64(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R14
-	VCMPPS      $0x01, 64(R14), Z8, K1
+	VMOVUPS     Z6, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z8, K1
 	VMOVAPS.Z   Z1, K1, Z1
-	VMOVUPS     Z1, 64(R13)
-	VMOVUPS     128(R9), Z0
-	VMOVUPS     384(R9), Z1
-	VMOVUPS     640(R9), Z2
-	VMOVUPS     896(R9), Z3
-	VMOVUPS     1152(R9), Z4
-	VMOVUPS     1408(R9), Z5
+	VMOVUPS     Z1, 64(R10)
+	VMOVUPS     128(SI), Z0
+	VMOVUPS     384(SI), Z1
+	VMOVUPS     640(SI), Z2
+	VMOVUPS     896(SI), Z3
+	VMOVUPS     1152(SI), Z4
+	VMOVUPS     1408(SI), Z5
 	VADDPS      Z2, Z1, Z6
 	VSUBPS      Z2, Z1, Z1
 	VADDPS      Z4, Z3, Z2
@@ -33296,32 +33852,32 @@ winoOutputMask4AVX512_tile:
 	VADDPS      Z1, Z5, Z1
 	VFMADD231PS winoConst<>+512(SB), Z3, Z1
 	VPXORD      Z9, Z9, Z9
-	MOVQ        BX, R13
-	MOVQ        DI, R14
-	VCMPPS      $0x01, 128(R14), Z9, K1
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 128(R11), Z9, K1
 	VMOVAPS.Z   Z0, K1, Z0
-	VMOVUPS     Z0, 128(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R14
-	VCMPPS      $0x01, 128(R14), Z9, K1
+	VMOVUPS     Z0, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z9, K1
 	VMOVAPS.Z   Z4, K1, Z4
-	VMOVUPS     Z4, 128(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R14
-	VCMPPS      $0x01, 128(R14), Z9, K1
+	VMOVUPS     Z4, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z9, K1
 	VMOVAPS.Z   Z6, K1, Z6
-	VMOVUPS     Z6, 128(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R14
-	VCMPPS      $0x01, 128(R14), Z9, K1
+	VMOVUPS     Z6, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z9, K1
 	VMOVAPS.Z   Z1, K1, Z1
-	VMOVUPS     Z1, 128(R13)
-	VMOVUPS     192(R9), Z0
-	VMOVUPS     448(R9), Z1
-	VMOVUPS     704(R9), Z2
-	VMOVUPS     960(R9), Z3
-	VMOVUPS     1216(R9), Z4
-	VMOVUPS     1472(R9), Z5
+	VMOVUPS     Z1, 128(R10)
+	VMOVUPS     192(SI), Z0
+	VMOVUPS     448(SI), Z1
+	VMOVUPS     704(SI), Z2
+	VMOVUPS     960(SI), Z3
+	VMOVUPS     1216(SI), Z4
+	VMOVUPS     1472(SI), Z5
 	VADDPS      Z2, Z1, Z6
 	VSUBPS      Z2, Z1, Z1
 	VADDPS      Z4, Z3, Z2
@@ -33335,30 +33891,30 @@ winoOutputMask4AVX512_tile:
 	VADDPS      Z1, Z5, Z1
 	VFMADD231PS winoConst<>+512(SB), Z3, Z1
 	VPXORD      Z10, Z10, Z10
-	MOVQ        BX, R13
-	MOVQ        DI, R14
-	VCMPPS      $0x01, 192(R14), Z10, K1
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 192(R11), Z10, K1
 	VMOVAPS.Z   Z0, K1, Z0
-	VMOVUPS     Z0, 192(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R14
-	VCMPPS      $0x01, 192(R14), Z10, K1
+	VMOVUPS     Z0, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z10, K1
 	VMOVAPS.Z   Z4, K1, Z4
-	VMOVUPS     Z4, 192(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R14
-	VCMPPS      $0x01, 192(R14), Z10, K1
+	VMOVUPS     Z4, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z10, K1
 	VMOVAPS.Z   Z6, K1, Z6
-	VMOVUPS     Z6, 192(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R14
-	VCMPPS      $0x01, 192(R14), Z10, K1
+	VMOVUPS     Z6, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z10, K1
 	VMOVAPS.Z   Z1, K1, Z1
-	VMOVUPS     Z1, 192(R13)
+	VMOVUPS     Z1, 192(R10)
+	ADDQ        $0x00000100, DX
 	ADDQ        $0x00000100, BX
-	ADDQ        $0x00000100, DI
-	ADDQ        $0x40, CX
-	DECQ        AX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
 	JNZ         winoOutputMask4AVX512_tile
 	VZEROUPPER
 	RET
@@ -33386,6 +33942,8 @@ TEXT ·winoGrad4AVX512(SB), $1600-40
 	VMOVUPS winoConst<>+128(SB), Z0
 	VMOVUPS winoConst<>+64(SB), Z1
 	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
 
 winoGrad4AVX512_tile:
 	VMOVUPS     (CX), Z3
@@ -33400,14 +33958,14 @@ winoGrad4AVX512_tile:
 	VMOVAPS     Z6, 1280(DI)
 	VADDPS      Z5, Z3, Z7
 	VADDPS      Z6, Z4, Z8
-	VADDPS      Z8, Z7, Z9
-	VMOVAPS     Z9, 256(DI)
-	VSUBPS      Z8, Z7, Z7
-	VMOVAPS     Z7, 512(DI)
 	VMOVAPS     Z3, Z3
 	VFMADD231PS Z1, Z5, Z3
 	VMULPS      Z0, Z4, Z4
 	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 256(DI)
+	VSUBPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 512(DI)
 	VADDPS      Z4, Z3, Z5
 	VMOVAPS     Z5, 768(DI)
 	VSUBPS      Z4, Z3, Z3
@@ -33424,14 +33982,14 @@ winoGrad4AVX512_tile:
 	VMOVAPS     Z6, 1344(DI)
 	VADDPS      Z5, Z3, Z7
 	VADDPS      Z6, Z4, Z8
-	VADDPS      Z8, Z7, Z9
-	VMOVAPS     Z9, 320(DI)
-	VSUBPS      Z8, Z7, Z7
-	VMOVAPS     Z7, 576(DI)
 	VMOVAPS     Z3, Z3
 	VFMADD231PS Z1, Z5, Z3
 	VMULPS      Z0, Z4, Z4
 	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 320(DI)
+	VSUBPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 576(DI)
 	VADDPS      Z4, Z3, Z5
 	VMOVAPS     Z5, 832(DI)
 	VSUBPS      Z4, Z3, Z3
@@ -33448,14 +34006,14 @@ winoGrad4AVX512_tile:
 	VMOVAPS     Z6, 1408(DI)
 	VADDPS      Z5, Z3, Z7
 	VADDPS      Z6, Z4, Z8
-	VADDPS      Z8, Z7, Z9
-	VMOVAPS     Z9, 384(DI)
-	VSUBPS      Z8, Z7, Z7
-	VMOVAPS     Z7, 640(DI)
 	VMOVAPS     Z3, Z3
 	VFMADD231PS Z1, Z5, Z3
 	VMULPS      Z0, Z4, Z4
 	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 384(DI)
+	VSUBPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 640(DI)
 	VADDPS      Z4, Z3, Z5
 	VMOVAPS     Z5, 896(DI)
 	VSUBPS      Z4, Z3, Z3
@@ -33472,14 +34030,14 @@ winoGrad4AVX512_tile:
 	VMOVAPS     Z6, 1472(DI)
 	VADDPS      Z5, Z3, Z7
 	VADDPS      Z6, Z4, Z8
-	VADDPS      Z8, Z7, Z9
-	VMOVAPS     Z9, 448(DI)
-	VSUBPS      Z8, Z7, Z7
-	VMOVAPS     Z7, 704(DI)
 	VMOVAPS     Z3, Z3
 	VFMADD231PS Z1, Z5, Z3
 	VMULPS      Z0, Z4, Z4
 	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 448(DI)
+	VSUBPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 704(DI)
 	VADDPS      Z4, Z3, Z5
 	VMOVAPS     Z5, 960(DI)
 	VSUBPS      Z4, Z3, Z3
@@ -33493,14 +34051,14 @@ winoGrad4AVX512_tile:
 	VMOVUPS     Z6, (R12)(R10*1)
 	VADDPS      Z5, Z3, Z7
 	VADDPS      Z6, Z4, Z8
-	VADDPS      Z8, Z7, Z9
-	VMOVUPS     Z9, (R12)(SI*1)
-	VSUBPS      Z8, Z7, Z7
-	VMOVUPS     Z7, (R12)(SI*2)
 	VMOVAPS     Z3, Z3
 	VFMADD231PS Z1, Z5, Z3
 	VMULPS      Z0, Z4, Z4
 	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
 	VADDPS      Z4, Z3, Z5
 	VMOVUPS     Z5, (R12)(R9*1)
 	VSUBPS      Z4, Z3, Z3
@@ -33514,14 +34072,14 @@ winoGrad4AVX512_tile:
 	VMOVUPS     Z6, (R12)(R10*1)
 	VADDPS      Z5, Z3, Z7
 	VADDPS      Z6, Z4, Z8
-	VADDPS      Z8, Z7, Z9
-	VMOVUPS     Z9, (R12)(SI*1)
-	VSUBPS      Z8, Z7, Z7
-	VMOVUPS     Z7, (R12)(SI*2)
 	VMOVAPS     Z3, Z3
 	VFMADD231PS Z1, Z5, Z3
 	VMULPS      Z0, Z4, Z4
 	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
 	VADDPS      Z4, Z3, Z5
 	VMOVUPS     Z5, (R12)(R9*1)
 	VSUBPS      Z4, Z3, Z3
@@ -33535,14 +34093,14 @@ winoGrad4AVX512_tile:
 	VMOVUPS     Z6, (R12)(R10*1)
 	VADDPS      Z5, Z3, Z7
 	VADDPS      Z6, Z4, Z8
-	VADDPS      Z8, Z7, Z9
-	VMOVUPS     Z9, (R12)(SI*1)
-	VSUBPS      Z8, Z7, Z7
-	VMOVUPS     Z7, (R12)(SI*2)
 	VMOVAPS     Z3, Z3
 	VFMADD231PS Z1, Z5, Z3
 	VMULPS      Z0, Z4, Z4
 	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
 	VADDPS      Z4, Z3, Z5
 	VMOVUPS     Z5, (R12)(R9*1)
 	VSUBPS      Z4, Z3, Z3
@@ -33556,14 +34114,14 @@ winoGrad4AVX512_tile:
 	VMOVUPS     Z6, (R12)(R10*1)
 	VADDPS      Z5, Z3, Z7
 	VADDPS      Z6, Z4, Z8
-	VADDPS      Z8, Z7, Z9
-	VMOVUPS     Z9, (R12)(SI*1)
-	VSUBPS      Z8, Z7, Z7
-	VMOVUPS     Z7, (R12)(SI*2)
 	VMOVAPS     Z3, Z3
 	VFMADD231PS Z1, Z5, Z3
 	VMULPS      Z0, Z4, Z4
 	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
 	VADDPS      Z4, Z3, Z5
 	VMOVUPS     Z5, (R12)(R9*1)
 	VSUBPS      Z4, Z3, Z3
@@ -33577,14 +34135,14 @@ winoGrad4AVX512_tile:
 	VMOVUPS     Z6, (R12)(R10*1)
 	VADDPS      Z5, Z3, Z7
 	VADDPS      Z6, Z4, Z8
-	VADDPS      Z8, Z7, Z9
-	VMOVUPS     Z9, (R12)(SI*1)
-	VSUBPS      Z8, Z7, Z7
-	VMOVUPS     Z7, (R12)(SI*2)
 	VMOVAPS     Z3, Z3
 	VFMADD231PS Z1, Z5, Z3
 	VMULPS      Z0, Z4, Z4
 	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
 	VADDPS      Z4, Z3, Z5
 	VMOVUPS     Z5, (R12)(R9*1)
 	VSUBPS      Z4, Z3, Z3
@@ -33598,14 +34156,14 @@ winoGrad4AVX512_tile:
 	VMOVUPS     Z6, (R12)(R10*1)
 	VADDPS      Z5, Z3, Z7
 	VADDPS      Z6, Z4, Z8
-	VADDPS      Z8, Z7, Z9
-	VMOVUPS     Z9, (R12)(SI*1)
-	VSUBPS      Z8, Z7, Z7
-	VMOVUPS     Z7, (R12)(SI*2)
 	VMOVAPS     Z3, Z3
 	VFMADD231PS Z1, Z5, Z3
 	VMULPS      Z0, Z4, Z4
 	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
 	VADDPS      Z4, Z3, Z5
 	VMOVUPS     Z5, (R12)(R9*1)
 	VSUBPS      Z4, Z3, Z3
@@ -33614,6 +34172,1406 @@ winoGrad4AVX512_tile:
 	ADDQ        $0x40, BX
 	DECQ        AX
 	JNZ         winoGrad4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits4r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits4r4c2AVX512(SB), $832-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R8
+	IMUL3Q $0x00000006, CX, R8
+
+winoOutputHits4r4c2AVX512_tile:
+	MOVQ         AX, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, (DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 64(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 128(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 192(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 256(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 320(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 384(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 448(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 512(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 576(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 640(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 704(DI)
+	VMOVUPS      (DI), Z0
+	VMOVUPS      128(DI), Z1
+	VMOVUPS      256(DI), Z2
+	VMOVUPS      384(DI), Z3
+	VMOVUPS      512(DI), Z4
+	VMOVUPS      640(DI), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z1, Z4
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z4
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z6
+	VADDPS       Z1, Z5, Z1
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z1
+	VADDPS       (SI), Z0, Z0
+	VMOVAPS      Z0, (DI)
+	VADDPS       (SI), Z4, Z4
+	VMOVAPS      Z4, 128(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 256(DI)
+	VADDPS       (SI), Z1, Z1
+	VMOVAPS      Z1, 384(DI)
+	VMOVUPS      64(DI), Z1
+	VMOVUPS      192(DI), Z5
+	VMOVUPS      320(DI), Z6
+	VMOVUPS      448(DI), Z0
+	VMOVUPS      576(DI), Z2
+	VMOVUPS      704(DI), Z4
+	VADDPS       Z6, Z5, Z3
+	VSUBPS       Z6, Z5, Z5
+	VADDPS       Z2, Z0, Z6
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z1, Z1
+	VADDPS       Z6, Z1, Z1
+	VMOVAPS      Z5, Z2
+	VFMADD231PS  winoConst<>+128(SB), Z0, Z2
+	VMOVAPS      Z3, Z3
+	VFMADD231PS  winoConst<>+64(SB), Z6, Z3
+	VADDPS       Z5, Z4, Z4
+	VFMADD231PS  winoConst<>+512(SB), Z0, Z4
+	VADDPS       (SI), Z1, Z1
+	VADDPS       (SI), Z2, Z2
+	VADDPS       (SI), Z3, Z3
+	VADDPS       (SI), Z4, Z4
+	VBROADCASTSS lo+64(FP), Z0
+	VMAXPS       Z2, Z1, Z5
+	VMAXPS       (DI), Z5, Z5
+	VMAXPS       128(DI), Z5, Z5
+	MOVQ         BX, R10
+	VCMPPS       $0x01, Z5, Z0, K1
+	VCMPPS       $0x00, (DI), Z5, K1, K2
+	KMOVW        K2, (R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z1, Z5, K1, K2
+	KMOVW        K2, 2(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 128(DI), Z5, K1, K2
+	KMOVW        K2, 4(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z2, Z5, K1, K2
+	KMOVW        K2, 6(R10)
+	VMAXPS       Z5, Z0, Z5
+	MOVQ         DX, R10
+	VMOVUPS      Z5, (R10)
+	VMAXPS       Z4, Z3, Z1
+	VMAXPS       256(DI), Z1, Z1
+	VMAXPS       384(DI), Z1, Z1
+	MOVQ         BX, R10
+	ADDQ         hitsRow+48(FP), R10
+	VCMPPS       $0x01, Z1, Z0, K1
+	VCMPPS       $0x00, 256(DI), Z1, K1, K2
+	KMOVW        K2, (R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z3, Z1, K1, K2
+	KMOVW        K2, 2(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 384(DI), Z1, K1, K2
+	KMOVW        K2, 4(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z4, Z1, K1, K2
+	KMOVW        K2, 6(R10)
+	VMAXPS       Z1, Z0, Z1
+	MOVQ         DX, R10
+	ADDQ         yRow+32(FP), R10
+	VMOVUPS      Z1, (R10)
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits4r4c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask4r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputMask4r4c2AVX512(SB), $832-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), DI
+	IMUL3Q $0x00000006, CX, DI
+
+winoOutputMask4r4c2AVX512_tile:
+	MOVQ        BX, R10
+	PREFETCHT1  512(R10)
+	PREFETCHT1  576(R10)
+	ADDQ        xRow+48(FP), R10
+	PREFETCHT1  512(R10)
+	PREFETCHT1  576(R10)
+	ADDQ        xRow+48(FP), R10
+	PREFETCHT1  512(R10)
+	PREFETCHT1  576(R10)
+	ADDQ        xRow+48(FP), R10
+	PREFETCHT1  512(R10)
+	PREFETCHT1  576(R10)
+	ADDQ        xRow+48(FP), R10
+	MOVQ        AX, R9
+	VMOVUPS     (R9), Z0
+	VMOVUPS     (R9)(CX*1), Z1
+	VMOVUPS     (R9)(CX*2), Z2
+	VMOVUPS     (R9)(R8*1), Z3
+	VADDPS      Z1, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z0, (SI)
+	VSUBPS      Z2, Z1, Z0
+	VADDPS      Z3, Z0, Z0
+	VMOVAPS     Z0, 64(SI)
+	ADDQ        DI, R9
+	VMOVUPS     (R9), Z0
+	VMOVUPS     (R9)(CX*1), Z1
+	VMOVUPS     (R9)(CX*2), Z2
+	VMOVUPS     (R9)(R8*1), Z3
+	VADDPS      Z1, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z0, 128(SI)
+	VSUBPS      Z2, Z1, Z0
+	VADDPS      Z3, Z0, Z0
+	VMOVAPS     Z0, 192(SI)
+	ADDQ        DI, R9
+	VMOVUPS     (R9), Z0
+	VMOVUPS     (R9)(CX*1), Z1
+	VMOVUPS     (R9)(CX*2), Z2
+	VMOVUPS     (R9)(R8*1), Z3
+	VADDPS      Z1, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z0, 256(SI)
+	VSUBPS      Z2, Z1, Z0
+	VADDPS      Z3, Z0, Z0
+	VMOVAPS     Z0, 320(SI)
+	ADDQ        DI, R9
+	VMOVUPS     (R9), Z0
+	VMOVUPS     (R9)(CX*1), Z1
+	VMOVUPS     (R9)(CX*2), Z2
+	VMOVUPS     (R9)(R8*1), Z3
+	VADDPS      Z1, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z0, 384(SI)
+	VSUBPS      Z2, Z1, Z0
+	VADDPS      Z3, Z0, Z0
+	VMOVAPS     Z0, 448(SI)
+	ADDQ        DI, R9
+	VMOVUPS     (R9), Z0
+	VMOVUPS     (R9)(CX*1), Z1
+	VMOVUPS     (R9)(CX*2), Z2
+	VMOVUPS     (R9)(R8*1), Z3
+	VADDPS      Z1, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z0, 512(SI)
+	VSUBPS      Z2, Z1, Z0
+	VADDPS      Z3, Z0, Z0
+	VMOVAPS     Z0, 576(SI)
+	ADDQ        DI, R9
+	VMOVUPS     (R9), Z0
+	VMOVUPS     (R9)(CX*1), Z1
+	VMOVUPS     (R9)(CX*2), Z2
+	VMOVUPS     (R9)(R8*1), Z3
+	VADDPS      Z1, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z0, 640(SI)
+	VSUBPS      Z2, Z1, Z0
+	VADDPS      Z3, Z0, Z0
+	VMOVAPS     Z0, 704(SI)
+	VMOVUPS     (SI), Z0
+	VMOVUPS     128(SI), Z1
+	VMOVUPS     256(SI), Z2
+	VMOVUPS     384(SI), Z3
+	VMOVUPS     512(SI), Z6
+	VMOVUPS     640(SI), Z7
+	VADDPS      Z2, Z1, Z8
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z6, Z3, Z2
+	VSUBPS      Z6, Z3, Z3
+	VADDPS      Z8, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z1, Z6
+	VFMADD231PS winoConst<>+128(SB), Z3, Z6
+	VMOVAPS     Z8, Z8
+	VFMADD231PS winoConst<>+64(SB), Z2, Z8
+	VADDPS      Z1, Z7, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VPXORD      Z4, Z4, Z4
+	MOVQ        DX, R9
+	MOVQ        BX, R10
+	VCMPPS      $0x01, (R10), Z4, K1
+	VMOVAPS.Z   Z0, K1, Z0
+	VMOVUPS     Z0, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, (R10), Z4, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, (R10), Z4, K1
+	VMOVAPS.Z   Z8, K1, Z8
+	VMOVUPS     Z8, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, (R10), Z4, K1
+	VMOVAPS.Z   Z1, K1, Z1
+	VMOVUPS     Z1, (R9)
+	VMOVUPS     64(SI), Z0
+	VMOVUPS     192(SI), Z1
+	VMOVUPS     320(SI), Z2
+	VMOVUPS     448(SI), Z3
+	VMOVUPS     576(SI), Z6
+	VMOVUPS     704(SI), Z7
+	VADDPS      Z2, Z1, Z8
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z6, Z3, Z2
+	VSUBPS      Z6, Z3, Z3
+	VADDPS      Z8, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z1, Z6
+	VFMADD231PS winoConst<>+128(SB), Z3, Z6
+	VMOVAPS     Z8, Z8
+	VFMADD231PS winoConst<>+64(SB), Z2, Z8
+	VADDPS      Z1, Z7, Z1
+	VFMADD231PS winoConst<>+512(SB), Z3, Z1
+	VPXORD      Z5, Z5, Z5
+	MOVQ        DX, R9
+	MOVQ        BX, R10
+	VCMPPS      $0x01, 64(R10), Z5, K1
+	VMOVAPS.Z   Z0, K1, Z0
+	VMOVUPS     Z0, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, 64(R10), Z5, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, 64(R10), Z5, K1
+	VMOVAPS.Z   Z8, K1, Z8
+	VMOVUPS     Z8, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, 64(R10), Z5, K1
+	VMOVAPS.Z   Z1, K1, Z1
+	VMOVUPS     Z1, 64(R9)
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask4r4c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad4r4c2AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGrad4r4c2AVX512(SB), $832-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R9
+	LEAQ    (SI)(SI*2), R9
+	LEAQ    (SI)(SI*4), R10
+	LEAQ    (R9)(SI*4), R9
+	IMUL3Q  $0x00000006, SI, R9
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoGrad4r4c2AVX512_tile:
+	VMOVUPS     (CX), Z3
+	PREFETCHT1  512(CX)
+	VMOVUPS     (CX)(DX*1), Z4
+	PREFETCHT1  512(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Z5
+	PREFETCHT1  512(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Z6
+	PREFETCHT1  512(CX)(R8*1)
+	VMOVAPS     Z3, (DI)
+	VMOVAPS     Z6, 640(DI)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 128(DI)
+	VSUBPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 256(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 384(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 512(DI)
+	VMOVUPS     64(CX), Z3
+	PREFETCHT1  576(CX)
+	VMOVUPS     64(CX)(DX*1), Z4
+	PREFETCHT1  576(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Z5
+	PREFETCHT1  576(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Z6
+	PREFETCHT1  576(CX)(R8*1)
+	VMOVAPS     Z3, 64(DI)
+	VMOVAPS     Z6, 704(DI)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 192(DI)
+	VSUBPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 320(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 448(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 576(DI)
+	MOVQ        BX, R11
+	VMOVUPS     (DI), Z3
+	VMOVUPS     64(DI), Z4
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z4, (R11)(R10*1)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*2)
+	ADDQ        R9, R11
+	VMOVUPS     128(DI), Z3
+	VMOVUPS     192(DI), Z4
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z4, (R11)(R10*1)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*2)
+	ADDQ        R9, R11
+	VMOVUPS     256(DI), Z3
+	VMOVUPS     320(DI), Z4
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z4, (R11)(R10*1)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*2)
+	ADDQ        R9, R11
+	VMOVUPS     384(DI), Z3
+	VMOVUPS     448(DI), Z4
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z4, (R11)(R10*1)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*2)
+	ADDQ        R9, R11
+	VMOVUPS     512(DI), Z3
+	VMOVUPS     576(DI), Z4
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z4, (R11)(R10*1)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*2)
+	ADDQ        R9, R11
+	VMOVUPS     640(DI), Z3
+	VMOVUPS     704(DI), Z4
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z4, (R11)(R10*1)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*2)
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad4r4c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits4r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits4r2c4AVX512(SB), $1088-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R10
+	IMUL3Q $0x00000006, CX, R10
+
+winoOutputHits4r2c4AVX512_tile:
+	MOVQ         AX, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(CX*1), Z1
+	VMOVUPS      (R11)(CX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VMOVUPS      (R11)(CX*4), Z4
+	VMOVUPS      (R11)(R9*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, (DI)
+	VMOVAPS      Z1, Z0
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z0
+	VMOVAPS      Z0, 64(DI)
+	VMOVAPS      Z6, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z0
+	VMOVAPS      Z0, 128(DI)
+	VADDPS       Z1, Z5, Z0
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z0
+	VMOVAPS      Z0, 192(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(CX*1), Z1
+	VMOVUPS      (R11)(CX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VMOVUPS      (R11)(CX*4), Z4
+	VMOVUPS      (R11)(R9*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 256(DI)
+	VMOVAPS      Z1, Z0
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z0
+	VMOVAPS      Z0, 320(DI)
+	VMOVAPS      Z6, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z0
+	VMOVAPS      Z0, 384(DI)
+	VADDPS       Z1, Z5, Z0
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z0
+	VMOVAPS      Z0, 448(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(CX*1), Z1
+	VMOVUPS      (R11)(CX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VMOVUPS      (R11)(CX*4), Z4
+	VMOVUPS      (R11)(R9*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 512(DI)
+	VMOVAPS      Z1, Z0
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z0
+	VMOVAPS      Z0, 576(DI)
+	VMOVAPS      Z6, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z0
+	VMOVAPS      Z0, 640(DI)
+	VADDPS       Z1, Z5, Z0
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z0
+	VMOVAPS      Z0, 704(DI)
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z0
+	VMOVUPS      (R11)(CX*1), Z1
+	VMOVUPS      (R11)(CX*2), Z2
+	VMOVUPS      (R11)(R8*1), Z3
+	VMOVUPS      (R11)(CX*4), Z4
+	VMOVUPS      (R11)(R9*1), Z5
+	VADDPS       Z2, Z1, Z6
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 768(DI)
+	VMOVAPS      Z1, Z0
+	VFMADD231PS  winoConst<>+128(SB), Z3, Z0
+	VMOVAPS      Z0, 832(DI)
+	VMOVAPS      Z6, Z0
+	VFMADD231PS  winoConst<>+64(SB), Z2, Z0
+	VMOVAPS      Z0, 896(DI)
+	VADDPS       Z1, Z5, Z0
+	VFMADD231PS  winoConst<>+512(SB), Z3, Z0
+	VMOVAPS      Z0, 960(DI)
+	VMOVUPS      (DI), Z0
+	VMOVUPS      256(DI), Z1
+	VMOVUPS      512(DI), Z2
+	VMOVUPS      768(DI), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VADDPS       (SI), Z0, Z0
+	VMOVAPS      Z0, (DI)
+	VADDPS       (SI), Z1, Z1
+	VMOVAPS      Z1, 256(DI)
+	VMOVUPS      64(DI), Z1
+	VMOVUPS      320(DI), Z0
+	VMOVUPS      576(DI), Z2
+	VMOVUPS      832(DI), Z3
+	VADDPS       Z0, Z1, Z1
+	VADDPS       Z2, Z1, Z1
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z0, Z2
+	VADDPS       (SI), Z1, Z1
+	VADDPS       (SI), Z2, Z2
+	VBROADCASTSS lo+64(FP), Z0
+	VMAXPS       Z2, Z1, Z3
+	VMAXPS       (DI), Z3, Z3
+	VMAXPS       256(DI), Z3, Z3
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Z3, Z0, K1
+	VCMPPS       $0x00, (DI), Z3, K1, K2
+	KMOVW        K2, (R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z1, Z3, K1, K2
+	KMOVW        K2, 2(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 256(DI), Z3, K1, K2
+	KMOVW        K2, 4(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z2, Z3, K1, K2
+	KMOVW        K2, 6(R11)
+	VMAXPS       Z3, Z0, Z3
+	MOVQ         DX, R11
+	VMOVUPS      Z3, (R11)
+	VMOVUPS      128(DI), Z0
+	VMOVUPS      384(DI), Z1
+	VMOVUPS      640(DI), Z2
+	VMOVUPS      896(DI), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VADDPS       (SI), Z0, Z0
+	VMOVAPS      Z0, 128(DI)
+	VADDPS       (SI), Z1, Z1
+	VMOVAPS      Z1, 384(DI)
+	VMOVUPS      192(DI), Z1
+	VMOVUPS      448(DI), Z0
+	VMOVUPS      704(DI), Z2
+	VMOVUPS      960(DI), Z3
+	VADDPS       Z0, Z1, Z1
+	VADDPS       Z2, Z1, Z1
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z0, Z2
+	VADDPS       (SI), Z1, Z1
+	VADDPS       (SI), Z2, Z2
+	VBROADCASTSS lo+64(FP), Z0
+	VMAXPS       Z2, Z1, Z3
+	VMAXPS       128(DI), Z3, Z3
+	VMAXPS       384(DI), Z3, Z3
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Z3, Z0, K1
+	VCMPPS       $0x00, 128(DI), Z3, K1, K2
+	KMOVW        K2, 8(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z1, Z3, K1, K2
+	KMOVW        K2, 10(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 384(DI), Z3, K1, K2
+	KMOVW        K2, 12(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z2, Z3, K1, K2
+	KMOVW        K2, 14(R11)
+	VMAXPS       Z3, Z0, Z3
+	MOVQ         DX, R11
+	VMOVUPS      Z3, 64(R11)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits4r2c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask4r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputMask4r2c4AVX512(SB), $1088-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), R9
+	IMUL3Q $0x00000006, CX, R9
+
+winoOutputMask4r2c4AVX512_tile:
+	MOVQ        BX, R11
+	PREFETCHT1  512(R11)
+	PREFETCHT1  576(R11)
+	PREFETCHT1  640(R11)
+	PREFETCHT1  704(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  512(R11)
+	PREFETCHT1  576(R11)
+	PREFETCHT1  640(R11)
+	PREFETCHT1  704(R11)
+	ADDQ        xRow+48(FP), R11
+	MOVQ        AX, R10
+	VMOVUPS     (R10), Z0
+	VMOVUPS     (R10)(CX*1), Z1
+	VMOVUPS     (R10)(CX*2), Z2
+	VMOVUPS     (R10)(DI*1), Z3
+	VMOVUPS     (R10)(CX*4), Z4
+	VMOVUPS     (R10)(R8*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z0, (SI)
+	VMOVAPS     Z1, Z0
+	VFMADD231PS winoConst<>+128(SB), Z3, Z0
+	VMOVAPS     Z0, 64(SI)
+	VMOVAPS     Z6, Z0
+	VFMADD231PS winoConst<>+64(SB), Z2, Z0
+	VMOVAPS     Z0, 128(SI)
+	VADDPS      Z1, Z5, Z0
+	VFMADD231PS winoConst<>+512(SB), Z3, Z0
+	VMOVAPS     Z0, 192(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z0
+	VMOVUPS     (R10)(CX*1), Z1
+	VMOVUPS     (R10)(CX*2), Z2
+	VMOVUPS     (R10)(DI*1), Z3
+	VMOVUPS     (R10)(CX*4), Z4
+	VMOVUPS     (R10)(R8*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z0, 256(SI)
+	VMOVAPS     Z1, Z0
+	VFMADD231PS winoConst<>+128(SB), Z3, Z0
+	VMOVAPS     Z0, 320(SI)
+	VMOVAPS     Z6, Z0
+	VFMADD231PS winoConst<>+64(SB), Z2, Z0
+	VMOVAPS     Z0, 384(SI)
+	VADDPS      Z1, Z5, Z0
+	VFMADD231PS winoConst<>+512(SB), Z3, Z0
+	VMOVAPS     Z0, 448(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z0
+	VMOVUPS     (R10)(CX*1), Z1
+	VMOVUPS     (R10)(CX*2), Z2
+	VMOVUPS     (R10)(DI*1), Z3
+	VMOVUPS     (R10)(CX*4), Z4
+	VMOVUPS     (R10)(R8*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z0, 512(SI)
+	VMOVAPS     Z1, Z0
+	VFMADD231PS winoConst<>+128(SB), Z3, Z0
+	VMOVAPS     Z0, 576(SI)
+	VMOVAPS     Z6, Z0
+	VFMADD231PS winoConst<>+64(SB), Z2, Z0
+	VMOVAPS     Z0, 640(SI)
+	VADDPS      Z1, Z5, Z0
+	VFMADD231PS winoConst<>+512(SB), Z3, Z0
+	VMOVAPS     Z0, 704(SI)
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z0
+	VMOVUPS     (R10)(CX*1), Z1
+	VMOVUPS     (R10)(CX*2), Z2
+	VMOVUPS     (R10)(DI*1), Z3
+	VMOVUPS     (R10)(CX*4), Z4
+	VMOVUPS     (R10)(R8*1), Z5
+	VADDPS      Z2, Z1, Z6
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z4, Z3, Z2
+	VSUBPS      Z4, Z3, Z3
+	VADDPS      Z6, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VMOVAPS     Z0, 768(SI)
+	VMOVAPS     Z1, Z0
+	VFMADD231PS winoConst<>+128(SB), Z3, Z0
+	VMOVAPS     Z0, 832(SI)
+	VMOVAPS     Z6, Z0
+	VFMADD231PS winoConst<>+64(SB), Z2, Z0
+	VMOVAPS     Z0, 896(SI)
+	VADDPS      Z1, Z5, Z0
+	VFMADD231PS winoConst<>+512(SB), Z3, Z0
+	VMOVAPS     Z0, 960(SI)
+	VMOVUPS     (SI), Z0
+	VMOVUPS     256(SI), Z1
+	VMOVUPS     512(SI), Z2
+	VMOVUPS     768(SI), Z3
+	VADDPS      Z1, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z3, Z1, Z1
+	VPXORD      Z7, Z7, Z7
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, (R11), Z7, K1
+	VMOVAPS.Z   Z0, K1, Z0
+	VMOVUPS     Z0, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z7, K1
+	VMOVAPS.Z   Z1, K1, Z1
+	VMOVUPS     Z1, (R10)
+	VMOVUPS     64(SI), Z0
+	VMOVUPS     320(SI), Z1
+	VMOVUPS     576(SI), Z2
+	VMOVUPS     832(SI), Z3
+	VADDPS      Z1, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z3, Z1, Z1
+	VPXORD      Z8, Z8, Z8
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 64(R11), Z8, K1
+	VMOVAPS.Z   Z0, K1, Z0
+	VMOVUPS     Z0, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z8, K1
+	VMOVAPS.Z   Z1, K1, Z1
+	VMOVUPS     Z1, 64(R10)
+	VMOVUPS     128(SI), Z0
+	VMOVUPS     384(SI), Z1
+	VMOVUPS     640(SI), Z2
+	VMOVUPS     896(SI), Z3
+	VADDPS      Z1, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z3, Z1, Z1
+	VPXORD      Z9, Z9, Z9
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 128(R11), Z9, K1
+	VMOVAPS.Z   Z0, K1, Z0
+	VMOVUPS     Z0, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z9, K1
+	VMOVAPS.Z   Z1, K1, Z1
+	VMOVUPS     Z1, 128(R10)
+	VMOVUPS     192(SI), Z0
+	VMOVUPS     448(SI), Z1
+	VMOVUPS     704(SI), Z2
+	VMOVUPS     960(SI), Z3
+	VADDPS      Z1, Z0, Z0
+	VADDPS      Z2, Z0, Z0
+	VSUBPS      Z2, Z1, Z1
+	VADDPS      Z3, Z1, Z1
+	VPXORD      Z10, Z10, Z10
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 192(R11), Z10, K1
+	VMOVAPS.Z   Z0, K1, Z0
+	VMOVUPS     Z0, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z10, K1
+	VMOVAPS.Z   Z1, K1, Z1
+	VMOVUPS     Z1, 192(R10)
+	ADDQ        $0x00000100, DX
+	ADDQ        $0x00000100, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask4r2c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad4r2c4AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGrad4r2c4AVX512(SB), $1088-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R8
+	LEAQ    (SI)(SI*2), R8
+	LEAQ    (SI)(SI*4), R9
+	LEAQ    (R8)(SI*4), R10
+	IMUL3Q  $0x00000006, SI, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoGrad4r2c4AVX512_tile:
+	VMOVUPS     (CX), Z3
+	PREFETCHT1  512(CX)
+	VMOVUPS     (CX)(DX*1), Z4
+	PREFETCHT1  512(CX)(DX*1)
+	VMOVAPS     Z3, (DI)
+	VMOVAPS     Z4, 768(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 256(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 512(DI)
+	VMOVUPS     64(CX), Z3
+	PREFETCHT1  576(CX)
+	VMOVUPS     64(CX)(DX*1), Z4
+	PREFETCHT1  576(CX)(DX*1)
+	VMOVAPS     Z3, 64(DI)
+	VMOVAPS     Z4, 832(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 320(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 576(DI)
+	VMOVUPS     128(CX), Z3
+	PREFETCHT1  640(CX)
+	VMOVUPS     128(CX)(DX*1), Z4
+	PREFETCHT1  640(CX)(DX*1)
+	VMOVAPS     Z3, 128(DI)
+	VMOVAPS     Z4, 896(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 384(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 640(DI)
+	VMOVUPS     192(CX), Z3
+	PREFETCHT1  704(CX)
+	VMOVUPS     192(CX)(DX*1), Z4
+	PREFETCHT1  704(CX)(DX*1)
+	VMOVAPS     Z3, 192(DI)
+	VMOVAPS     Z4, 960(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 448(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 704(DI)
+	MOVQ        BX, R11
+	VMOVUPS     (DI), Z3
+	VMOVUPS     64(DI), Z4
+	VMOVUPS     128(DI), Z5
+	VMOVUPS     192(DI), Z6
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z6, (R11)(R9*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(R8*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*4)
+	ADDQ        R10, R11
+	VMOVUPS     256(DI), Z3
+	VMOVUPS     320(DI), Z4
+	VMOVUPS     384(DI), Z5
+	VMOVUPS     448(DI), Z6
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z6, (R11)(R9*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(R8*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*4)
+	ADDQ        R10, R11
+	VMOVUPS     512(DI), Z3
+	VMOVUPS     576(DI), Z4
+	VMOVUPS     640(DI), Z5
+	VMOVUPS     704(DI), Z6
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z6, (R11)(R9*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(R8*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*4)
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	VMOVUPS     768(DI), Z3
+	VMOVUPS     832(DI), Z4
+	VMOVUPS     896(DI), Z5
+	VMOVUPS     960(DI), Z6
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z6, (R11)(R9*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(R8*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*4)
+	ADDQ        $0x00000100, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad4r2c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits4r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits4r2c2AVX512(SB), $576-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R8
+	IMUL3Q $0x00000006, CX, R8
+
+winoOutputHits4r2c2AVX512_tile:
+	MOVQ         AX, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, (DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 64(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 128(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 192(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 256(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 320(DI)
+	ADDQ         R8, R10
+	ADDQ         R8, R10
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R9*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 384(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 448(DI)
+	VMOVUPS      (DI), Z0
+	VMOVUPS      128(DI), Z1
+	VMOVUPS      256(DI), Z2
+	VMOVUPS      384(DI), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VADDPS       (SI), Z0, Z0
+	VMOVAPS      Z0, (DI)
+	VADDPS       (SI), Z1, Z1
+	VMOVAPS      Z1, 128(DI)
+	VMOVUPS      64(DI), Z1
+	VMOVUPS      192(DI), Z0
+	VMOVUPS      320(DI), Z2
+	VMOVUPS      448(DI), Z3
+	VADDPS       Z0, Z1, Z1
+	VADDPS       Z2, Z1, Z1
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z0, Z2
+	VADDPS       (SI), Z1, Z1
+	VADDPS       (SI), Z2, Z2
+	VBROADCASTSS lo+64(FP), Z0
+	VMAXPS       Z2, Z1, Z3
+	VMAXPS       (DI), Z3, Z3
+	VMAXPS       128(DI), Z3, Z3
+	MOVQ         BX, R10
+	VCMPPS       $0x01, Z3, Z0, K1
+	VCMPPS       $0x00, (DI), Z3, K1, K2
+	KMOVW        K2, (R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z1, Z3, K1, K2
+	KMOVW        K2, 2(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 128(DI), Z3, K1, K2
+	KMOVW        K2, 4(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z2, Z3, K1, K2
+	KMOVW        K2, 6(R10)
+	VMAXPS       Z3, Z0, Z3
+	MOVQ         DX, R10
+	VMOVUPS      Z3, (R10)
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits4r2c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask4r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputMask4r2c2AVX512(SB), $576-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), DI
+	IMUL3Q $0x00000006, CX, DI
+
+winoOutputMask4r2c2AVX512_tile:
+	MOVQ       BX, R10
+	PREFETCHT1 512(R10)
+	PREFETCHT1 576(R10)
+	ADDQ       xRow+48(FP), R10
+	PREFETCHT1 512(R10)
+	PREFETCHT1 576(R10)
+	ADDQ       xRow+48(FP), R10
+	MOVQ       AX, R9
+	VMOVUPS    (R9), Z0
+	VMOVUPS    (R9)(CX*1), Z1
+	VMOVUPS    (R9)(CX*2), Z2
+	VMOVUPS    (R9)(R8*1), Z3
+	VADDPS     Z1, Z0, Z0
+	VADDPS     Z2, Z0, Z0
+	VMOVAPS    Z0, (SI)
+	VSUBPS     Z2, Z1, Z0
+	VADDPS     Z3, Z0, Z0
+	VMOVAPS    Z0, 64(SI)
+	ADDQ       DI, R9
+	VMOVUPS    (R9), Z0
+	VMOVUPS    (R9)(CX*1), Z1
+	VMOVUPS    (R9)(CX*2), Z2
+	VMOVUPS    (R9)(R8*1), Z3
+	VADDPS     Z1, Z0, Z0
+	VADDPS     Z2, Z0, Z0
+	VMOVAPS    Z0, 128(SI)
+	VSUBPS     Z2, Z1, Z0
+	VADDPS     Z3, Z0, Z0
+	VMOVAPS    Z0, 192(SI)
+	ADDQ       DI, R9
+	VMOVUPS    (R9), Z0
+	VMOVUPS    (R9)(CX*1), Z1
+	VMOVUPS    (R9)(CX*2), Z2
+	VMOVUPS    (R9)(R8*1), Z3
+	VADDPS     Z1, Z0, Z0
+	VADDPS     Z2, Z0, Z0
+	VMOVAPS    Z0, 256(SI)
+	VSUBPS     Z2, Z1, Z0
+	VADDPS     Z3, Z0, Z0
+	VMOVAPS    Z0, 320(SI)
+	ADDQ       DI, R9
+	ADDQ       DI, R9
+	ADDQ       DI, R9
+	VMOVUPS    (R9), Z0
+	VMOVUPS    (R9)(CX*1), Z1
+	VMOVUPS    (R9)(CX*2), Z2
+	VMOVUPS    (R9)(R8*1), Z3
+	VADDPS     Z1, Z0, Z0
+	VADDPS     Z2, Z0, Z0
+	VMOVAPS    Z0, 384(SI)
+	VSUBPS     Z2, Z1, Z0
+	VADDPS     Z3, Z0, Z0
+	VMOVAPS    Z0, 448(SI)
+	VMOVUPS    (SI), Z0
+	VMOVUPS    128(SI), Z1
+	VMOVUPS    256(SI), Z2
+	VMOVUPS    384(SI), Z3
+	VADDPS     Z1, Z0, Z0
+	VADDPS     Z2, Z0, Z0
+	VSUBPS     Z2, Z1, Z1
+	VADDPS     Z3, Z1, Z1
+	VPXORD     Z4, Z4, Z4
+	MOVQ       DX, R9
+	MOVQ       BX, R10
+	VCMPPS     $0x01, (R10), Z4, K1
+	VMOVAPS.Z  Z0, K1, Z0
+	VMOVUPS    Z0, (R9)
+	ADDQ       yRow+32(FP), R9
+	ADDQ       xRow+48(FP), R10
+	VCMPPS     $0x01, (R10), Z4, K1
+	VMOVAPS.Z  Z1, K1, Z1
+	VMOVUPS    Z1, (R9)
+	VMOVUPS    64(SI), Z0
+	VMOVUPS    192(SI), Z1
+	VMOVUPS    320(SI), Z2
+	VMOVUPS    448(SI), Z3
+	VADDPS     Z1, Z0, Z0
+	VADDPS     Z2, Z0, Z0
+	VSUBPS     Z2, Z1, Z1
+	VADDPS     Z3, Z1, Z1
+	VPXORD     Z5, Z5, Z5
+	MOVQ       DX, R9
+	MOVQ       BX, R10
+	VCMPPS     $0x01, 64(R10), Z5, K1
+	VMOVAPS.Z  Z0, K1, Z0
+	VMOVUPS    Z0, 64(R9)
+	ADDQ       yRow+32(FP), R9
+	ADDQ       xRow+48(FP), R10
+	VCMPPS     $0x01, 64(R10), Z5, K1
+	VMOVAPS.Z  Z1, K1, Z1
+	VMOVUPS    Z1, 64(R9)
+	ADDQ       $0x00000080, DX
+	ADDQ       $0x00000080, BX
+	ADDQ       $0x40, AX
+	DECQ       tiles+0(FP)
+	JNZ        winoOutputMask4r2c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad4r2c2AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGrad4r2c2AVX512(SB), $576-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R8
+	LEAQ    (SI)(SI*2), R8
+	LEAQ    (SI)(SI*4), R9
+	LEAQ    (R8)(SI*4), R8
+	IMUL3Q  $0x00000006, SI, R8
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z0
+	VMOVUPS winoConst<>+512(SB), Z0
+	VMOVUPS winoConst<>+576(SB), Z0
+	VMOVUPS winoConst<>+640(SB), Z0
+
+winoGrad4r2c2AVX512_tile:
+	VMOVUPS    (CX), Z0
+	PREFETCHT1 512(CX)
+	VMOVUPS    (CX)(DX*1), Z1
+	PREFETCHT1 512(CX)(DX*1)
+	VMOVAPS    Z0, (DI)
+	VMOVAPS    Z1, 384(DI)
+	VADDPS     Z1, Z0, Z2
+	VMOVAPS    Z2, 128(DI)
+	VSUBPS     Z1, Z0, Z0
+	VMOVAPS    Z0, 256(DI)
+	VMOVUPS    64(CX), Z0
+	PREFETCHT1 576(CX)
+	VMOVUPS    64(CX)(DX*1), Z1
+	PREFETCHT1 576(CX)(DX*1)
+	VMOVAPS    Z0, 64(DI)
+	VMOVAPS    Z1, 448(DI)
+	VADDPS     Z1, Z0, Z2
+	VMOVAPS    Z2, 192(DI)
+	VSUBPS     Z1, Z0, Z0
+	VMOVAPS    Z0, 320(DI)
+	MOVQ       BX, R10
+	VMOVUPS    (DI), Z0
+	VMOVUPS    64(DI), Z1
+	VMOVUPS    Z0, (R10)
+	VMOVUPS    Z1, (R10)(R9*1)
+	VADDPS     Z1, Z0, Z2
+	VMOVUPS    Z2, (R10)(SI*1)
+	VSUBPS     Z1, Z0, Z0
+	VMOVUPS    Z0, (R10)(SI*2)
+	ADDQ       R8, R10
+	VMOVUPS    128(DI), Z0
+	VMOVUPS    192(DI), Z1
+	VMOVUPS    Z0, (R10)
+	VMOVUPS    Z1, (R10)(R9*1)
+	VADDPS     Z1, Z0, Z2
+	VMOVUPS    Z2, (R10)(SI*1)
+	VSUBPS     Z1, Z0, Z0
+	VMOVUPS    Z0, (R10)(SI*2)
+	ADDQ       R8, R10
+	VMOVUPS    256(DI), Z0
+	VMOVUPS    320(DI), Z1
+	VMOVUPS    Z0, (R10)
+	VMOVUPS    Z1, (R10)(R9*1)
+	VADDPS     Z1, Z0, Z2
+	VMOVUPS    Z2, (R10)(SI*1)
+	VSUBPS     Z1, Z0, Z0
+	VMOVUPS    Z0, (R10)(SI*2)
+	ADDQ       R8, R10
+	ADDQ       R8, R10
+	ADDQ       R8, R10
+	VMOVUPS    384(DI), Z0
+	VMOVUPS    448(DI), Z1
+	VMOVUPS    Z0, (R10)
+	VMOVUPS    Z1, (R10)(R9*1)
+	VADDPS     Z1, Z0, Z2
+	VMOVUPS    Z2, (R10)(SI*1)
+	VSUBPS     Z1, Z0, Z0
+	VMOVUPS    Z0, (R10)(SI*2)
+	ADDQ       $0x00000080, CX
+	ADDQ       $0x40, BX
+	DECQ       AX
+	JNZ        winoGrad4r2c2AVX512_tile
 	VZEROUPPER
 	RET
 
@@ -33857,6 +35815,9355 @@ winoWeightsGrad4AVX512_block:
 	ADDQ         $0x40, BX
 	DECQ         AX
 	JNZ          winoWeightsGrad4AVX512_block
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits6AVX512(SB), $3136-68
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    hits+40(FP), BX
+	MOVQ    bias+56(FP), SI
+	SHLQ    $0x02, yRow+32(FP)
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (CX)(CX*2), R8
+	LEAQ    (CX)(CX*4), R9
+	LEAQ    (R8)(CX*4), R10
+	IMUL3Q  $0x00000008, CX, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputHits6AVX512_tile:
+	MOVQ         AX, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, (DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 64(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 128(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 192(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 256(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 320(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 384(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 448(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 512(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 576(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 640(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 704(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 768(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 832(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 896(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 960(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1024(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1088(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1152(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1216(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 1280(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 1344(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1408(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1472(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1536(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1600(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 1664(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 1728(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1792(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1856(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1920(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1984(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 2048(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 2112(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 2176(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 2240(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 2304(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 2368(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 2432(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 2496(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 2560(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 2624(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 2688(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 2752(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 2816(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 2880(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 2944(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 3008(DI)
+	VMOVUPS      (DI), Z5
+	VMOVUPS      384(DI), Z6
+	VMOVUPS      768(DI), Z7
+	VMOVUPS      1152(DI), Z8
+	VMOVUPS      1536(DI), Z9
+	VMOVUPS      1920(DI), Z10
+	VMOVUPS      2304(DI), Z11
+	VMOVUPS      2688(DI), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z6, Z11
+	VFMADD231PS  Z0, Z8, Z11
+	VFMADD231PS  Z3, Z10, Z11
+	VMOVAPS      Z13, Z14
+	VFMADD231PS  Z1, Z7, Z14
+	VFMADD231PS  Z2, Z9, Z14
+	VMOVAPS      Z6, Z15
+	VFMADD231PS  Z2, Z8, Z15
+	VFMADD231PS  Z1, Z10, Z15
+	VMOVAPS      Z13, Z13
+	VFMADD231PS  Z3, Z7, Z13
+	VFMADD231PS  Z0, Z9, Z13
+	VADDPS       Z6, Z12, Z6
+	VFMADD231PS  Z4, Z8, Z6
+	VADDPS       Z10, Z6, Z6
+	VADDPS       (SI), Z5, Z5
+	VMOVAPS      Z5, (DI)
+	VADDPS       (SI), Z11, Z11
+	VMOVAPS      Z11, 384(DI)
+	VADDPS       (SI), Z14, Z14
+	VMOVAPS      Z14, 768(DI)
+	VADDPS       (SI), Z15, Z15
+	VMOVAPS      Z15, 1152(DI)
+	VADDPS       (SI), Z13, Z13
+	VMOVAPS      Z13, 1536(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 1920(DI)
+	VMOVUPS      64(DI), Z6
+	VMOVUPS      448(DI), Z11
+	VMOVUPS      832(DI), Z12
+	VMOVUPS      1216(DI), Z9
+	VMOVUPS      1600(DI), Z13
+	VMOVUPS      1984(DI), Z7
+	VMOVUPS      2368(DI), Z8
+	VMOVUPS      2752(DI), Z5
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z13, Z9, Z12
+	VSUBPS       Z13, Z9, Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z15
+	VADDPS       Z10, Z6, Z6
+	VADDPS       Z12, Z6, Z6
+	VFMADD231PS  Z4, Z14, Z6
+	VMOVAPS      Z11, Z7
+	VFMADD231PS  Z0, Z13, Z7
+	VFMADD231PS  Z3, Z15, Z7
+	VMOVAPS      Z10, Z8
+	VFMADD231PS  Z1, Z12, Z8
+	VFMADD231PS  Z2, Z14, Z8
+	VMOVAPS      Z11, Z9
+	VFMADD231PS  Z2, Z13, Z9
+	VFMADD231PS  Z1, Z15, Z9
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z3, Z12, Z10
+	VFMADD231PS  Z0, Z14, Z10
+	VADDPS       Z11, Z5, Z5
+	VFMADD231PS  Z4, Z13, Z5
+	VADDPS       Z15, Z5, Z11
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VADDPS       (SI), Z8, Z8
+	VADDPS       (SI), Z9, Z9
+	VADDPS       (SI), Z10, Z10
+	VADDPS       (SI), Z11, Z11
+	VBROADCASTSS lo+64(FP), Z5
+	VMAXPS       Z7, Z6, Z12
+	VMAXPS       (DI), Z12, Z12
+	VMAXPS       384(DI), Z12, Z12
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Z12, Z5, K1
+	VCMPPS       $0x00, (DI), Z12, K1, K2
+	KMOVW        K2, (R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z12, K1, K2
+	KMOVW        K2, 2(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 384(DI), Z12, K1, K2
+	KMOVW        K2, 4(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z12, K1, K2
+	KMOVW        K2, 6(R12)
+	VMAXPS       Z12, Z5, Z12
+	MOVQ         DX, R12
+	VMOVUPS      Z12, (R12)
+	VMAXPS       Z9, Z8, Z6
+	VMAXPS       768(DI), Z6, Z6
+	VMAXPS       1152(DI), Z6, Z6
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 768(DI), Z6, K1, K2
+	KMOVW        K2, (R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z8, Z6, K1, K2
+	KMOVW        K2, 2(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 1152(DI), Z6, K1, K2
+	KMOVW        K2, 4(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z9, Z6, K1, K2
+	KMOVW        K2, 6(R12)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Z6, (R12)
+	VMAXPS       Z11, Z10, Z6
+	VMAXPS       1536(DI), Z6, Z6
+	VMAXPS       1920(DI), Z6, Z6
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 1536(DI), Z6, K1, K2
+	KMOVW        K2, (R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z10, Z6, K1, K2
+	KMOVW        K2, 2(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 1920(DI), Z6, K1, K2
+	KMOVW        K2, 4(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z11, Z6, K1, K2
+	KMOVW        K2, 6(R12)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Z6, (R12)
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      512(DI), Z6
+	VMOVUPS      896(DI), Z7
+	VMOVUPS      1280(DI), Z8
+	VMOVUPS      1664(DI), Z9
+	VMOVUPS      2048(DI), Z10
+	VMOVUPS      2432(DI), Z11
+	VMOVUPS      2816(DI), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z6, Z11
+	VFMADD231PS  Z0, Z8, Z11
+	VFMADD231PS  Z3, Z10, Z11
+	VMOVAPS      Z13, Z14
+	VFMADD231PS  Z1, Z7, Z14
+	VFMADD231PS  Z2, Z9, Z14
+	VMOVAPS      Z6, Z15
+	VFMADD231PS  Z2, Z8, Z15
+	VFMADD231PS  Z1, Z10, Z15
+	VMOVAPS      Z13, Z13
+	VFMADD231PS  Z3, Z7, Z13
+	VFMADD231PS  Z0, Z9, Z13
+	VADDPS       Z6, Z12, Z6
+	VFMADD231PS  Z4, Z8, Z6
+	VADDPS       Z10, Z6, Z6
+	VADDPS       (SI), Z5, Z5
+	VMOVAPS      Z5, 128(DI)
+	VADDPS       (SI), Z11, Z11
+	VMOVAPS      Z11, 512(DI)
+	VADDPS       (SI), Z14, Z14
+	VMOVAPS      Z14, 896(DI)
+	VADDPS       (SI), Z15, Z15
+	VMOVAPS      Z15, 1280(DI)
+	VADDPS       (SI), Z13, Z13
+	VMOVAPS      Z13, 1664(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 2048(DI)
+	VMOVUPS      192(DI), Z6
+	VMOVUPS      576(DI), Z11
+	VMOVUPS      960(DI), Z12
+	VMOVUPS      1344(DI), Z9
+	VMOVUPS      1728(DI), Z13
+	VMOVUPS      2112(DI), Z7
+	VMOVUPS      2496(DI), Z8
+	VMOVUPS      2880(DI), Z5
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z13, Z9, Z12
+	VSUBPS       Z13, Z9, Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z15
+	VADDPS       Z10, Z6, Z6
+	VADDPS       Z12, Z6, Z6
+	VFMADD231PS  Z4, Z14, Z6
+	VMOVAPS      Z11, Z7
+	VFMADD231PS  Z0, Z13, Z7
+	VFMADD231PS  Z3, Z15, Z7
+	VMOVAPS      Z10, Z8
+	VFMADD231PS  Z1, Z12, Z8
+	VFMADD231PS  Z2, Z14, Z8
+	VMOVAPS      Z11, Z9
+	VFMADD231PS  Z2, Z13, Z9
+	VFMADD231PS  Z1, Z15, Z9
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z3, Z12, Z10
+	VFMADD231PS  Z0, Z14, Z10
+	VADDPS       Z11, Z5, Z5
+	VFMADD231PS  Z4, Z13, Z5
+	VADDPS       Z15, Z5, Z11
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VADDPS       (SI), Z8, Z8
+	VADDPS       (SI), Z9, Z9
+	VADDPS       (SI), Z10, Z10
+	VADDPS       (SI), Z11, Z11
+	VBROADCASTSS lo+64(FP), Z5
+	VMAXPS       Z7, Z6, Z12
+	VMAXPS       128(DI), Z12, Z12
+	VMAXPS       512(DI), Z12, Z12
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Z12, Z5, K1
+	VCMPPS       $0x00, 128(DI), Z12, K1, K2
+	KMOVW        K2, 8(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z12, K1, K2
+	KMOVW        K2, 10(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 512(DI), Z12, K1, K2
+	KMOVW        K2, 12(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z12, K1, K2
+	KMOVW        K2, 14(R12)
+	VMAXPS       Z12, Z5, Z12
+	MOVQ         DX, R12
+	VMOVUPS      Z12, 64(R12)
+	VMAXPS       Z9, Z8, Z6
+	VMAXPS       896(DI), Z6, Z6
+	VMAXPS       1280(DI), Z6, Z6
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 896(DI), Z6, K1, K2
+	KMOVW        K2, 8(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z8, Z6, K1, K2
+	KMOVW        K2, 10(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 1280(DI), Z6, K1, K2
+	KMOVW        K2, 12(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z9, Z6, K1, K2
+	KMOVW        K2, 14(R12)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Z6, 64(R12)
+	VMAXPS       Z11, Z10, Z6
+	VMAXPS       1664(DI), Z6, Z6
+	VMAXPS       2048(DI), Z6, Z6
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 1664(DI), Z6, K1, K2
+	KMOVW        K2, 8(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z10, Z6, K1, K2
+	KMOVW        K2, 10(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 2048(DI), Z6, K1, K2
+	KMOVW        K2, 12(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z11, Z6, K1, K2
+	KMOVW        K2, 14(R12)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Z6, 64(R12)
+	VMOVUPS      256(DI), Z5
+	VMOVUPS      640(DI), Z6
+	VMOVUPS      1024(DI), Z7
+	VMOVUPS      1408(DI), Z8
+	VMOVUPS      1792(DI), Z9
+	VMOVUPS      2176(DI), Z10
+	VMOVUPS      2560(DI), Z11
+	VMOVUPS      2944(DI), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z6, Z11
+	VFMADD231PS  Z0, Z8, Z11
+	VFMADD231PS  Z3, Z10, Z11
+	VMOVAPS      Z13, Z14
+	VFMADD231PS  Z1, Z7, Z14
+	VFMADD231PS  Z2, Z9, Z14
+	VMOVAPS      Z6, Z15
+	VFMADD231PS  Z2, Z8, Z15
+	VFMADD231PS  Z1, Z10, Z15
+	VMOVAPS      Z13, Z13
+	VFMADD231PS  Z3, Z7, Z13
+	VFMADD231PS  Z0, Z9, Z13
+	VADDPS       Z6, Z12, Z6
+	VFMADD231PS  Z4, Z8, Z6
+	VADDPS       Z10, Z6, Z6
+	VADDPS       (SI), Z5, Z5
+	VMOVAPS      Z5, 256(DI)
+	VADDPS       (SI), Z11, Z11
+	VMOVAPS      Z11, 640(DI)
+	VADDPS       (SI), Z14, Z14
+	VMOVAPS      Z14, 1024(DI)
+	VADDPS       (SI), Z15, Z15
+	VMOVAPS      Z15, 1408(DI)
+	VADDPS       (SI), Z13, Z13
+	VMOVAPS      Z13, 1792(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 2176(DI)
+	VMOVUPS      320(DI), Z6
+	VMOVUPS      704(DI), Z11
+	VMOVUPS      1088(DI), Z12
+	VMOVUPS      1472(DI), Z9
+	VMOVUPS      1856(DI), Z13
+	VMOVUPS      2240(DI), Z7
+	VMOVUPS      2624(DI), Z8
+	VMOVUPS      3008(DI), Z5
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z13, Z9, Z12
+	VSUBPS       Z13, Z9, Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z15
+	VADDPS       Z10, Z6, Z6
+	VADDPS       Z12, Z6, Z6
+	VFMADD231PS  Z4, Z14, Z6
+	VMOVAPS      Z11, Z7
+	VFMADD231PS  Z0, Z13, Z7
+	VFMADD231PS  Z3, Z15, Z7
+	VMOVAPS      Z10, Z8
+	VFMADD231PS  Z1, Z12, Z8
+	VFMADD231PS  Z2, Z14, Z8
+	VMOVAPS      Z11, Z9
+	VFMADD231PS  Z2, Z13, Z9
+	VFMADD231PS  Z1, Z15, Z9
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z3, Z12, Z10
+	VFMADD231PS  Z0, Z14, Z10
+	VADDPS       Z11, Z5, Z5
+	VFMADD231PS  Z4, Z13, Z5
+	VADDPS       Z15, Z5, Z11
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VADDPS       (SI), Z8, Z8
+	VADDPS       (SI), Z9, Z9
+	VADDPS       (SI), Z10, Z10
+	VADDPS       (SI), Z11, Z11
+	VBROADCASTSS lo+64(FP), Z5
+	VMAXPS       Z7, Z6, Z12
+	VMAXPS       256(DI), Z12, Z12
+	VMAXPS       640(DI), Z12, Z12
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Z12, Z5, K1
+	VCMPPS       $0x00, 256(DI), Z12, K1, K2
+	KMOVW        K2, 16(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z12, K1, K2
+	KMOVW        K2, 18(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 640(DI), Z12, K1, K2
+	KMOVW        K2, 20(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z12, K1, K2
+	KMOVW        K2, 22(R12)
+	VMAXPS       Z12, Z5, Z12
+	MOVQ         DX, R12
+	VMOVUPS      Z12, 128(R12)
+	VMAXPS       Z9, Z8, Z6
+	VMAXPS       1024(DI), Z6, Z6
+	VMAXPS       1408(DI), Z6, Z6
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 1024(DI), Z6, K1, K2
+	KMOVW        K2, 16(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z8, Z6, K1, K2
+	KMOVW        K2, 18(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 1408(DI), Z6, K1, K2
+	KMOVW        K2, 20(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z9, Z6, K1, K2
+	KMOVW        K2, 22(R12)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Z6, 128(R12)
+	VMAXPS       Z11, Z10, Z6
+	VMAXPS       1792(DI), Z6, Z6
+	VMAXPS       2176(DI), Z6, Z6
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 1792(DI), Z6, K1, K2
+	KMOVW        K2, 16(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z10, Z6, K1, K2
+	KMOVW        K2, 18(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 2176(DI), Z6, K1, K2
+	KMOVW        K2, 20(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z11, Z6, K1, K2
+	KMOVW        K2, 22(R12)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Z6, 128(R12)
+	ADDQ         $0x000000c0, DX
+	ADDQ         $0x18, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputMask6AVX512(SB), $3136-56
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    x+40(FP), BX
+	SHLQ    $0x02, yRow+32(FP)
+	SHLQ    $0x02, xRow+48(FP)
+	LEAQ    (SP), SI
+	ADDQ    $0x3f, SI
+	ANDQ    $-64, SI
+	LEAQ    (CX)(CX*2), DI
+	LEAQ    (CX)(CX*4), R8
+	LEAQ    (DI)(CX*4), R9
+	IMUL3Q  $0x00000008, CX, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputMask6AVX512_tile:
+	MOVQ        BX, R12
+	PREFETCHT1  768(R12)
+	PREFETCHT1  832(R12)
+	PREFETCHT1  896(R12)
+	PREFETCHT1  960(R12)
+	PREFETCHT1  1024(R12)
+	PREFETCHT1  1088(R12)
+	ADDQ        xRow+48(FP), R12
+	PREFETCHT1  768(R12)
+	PREFETCHT1  832(R12)
+	PREFETCHT1  896(R12)
+	PREFETCHT1  960(R12)
+	PREFETCHT1  1024(R12)
+	PREFETCHT1  1088(R12)
+	ADDQ        xRow+48(FP), R12
+	PREFETCHT1  768(R12)
+	PREFETCHT1  832(R12)
+	PREFETCHT1  896(R12)
+	PREFETCHT1  960(R12)
+	PREFETCHT1  1024(R12)
+	PREFETCHT1  1088(R12)
+	ADDQ        xRow+48(FP), R12
+	PREFETCHT1  768(R12)
+	PREFETCHT1  832(R12)
+	PREFETCHT1  896(R12)
+	PREFETCHT1  960(R12)
+	PREFETCHT1  1024(R12)
+	PREFETCHT1  1088(R12)
+	ADDQ        xRow+48(FP), R12
+	PREFETCHT1  768(R12)
+	PREFETCHT1  832(R12)
+	PREFETCHT1  896(R12)
+	PREFETCHT1  960(R12)
+	PREFETCHT1  1024(R12)
+	PREFETCHT1  1088(R12)
+	ADDQ        xRow+48(FP), R12
+	PREFETCHT1  768(R12)
+	PREFETCHT1  832(R12)
+	PREFETCHT1  896(R12)
+	PREFETCHT1  960(R12)
+	PREFETCHT1  1024(R12)
+	PREFETCHT1  1088(R12)
+	ADDQ        xRow+48(FP), R12
+	MOVQ        AX, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, (SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 64(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 128(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 192(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 256(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 320(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 384(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 448(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 512(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 576(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 640(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 704(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 768(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 832(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 896(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 960(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 1024(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 1088(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 1152(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 1216(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 1280(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 1344(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 1408(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 1472(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 1536(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 1600(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 1664(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 1728(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 1792(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 1856(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 1920(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 1984(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 2048(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 2112(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 2176(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 2240(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 2304(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 2368(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 2432(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 2496(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 2560(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 2624(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 2688(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 2752(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 2816(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 2880(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 2944(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 3008(SI)
+	VMOVUPS     (SI), Z5
+	VMOVUPS     384(SI), Z6
+	VMOVUPS     768(SI), Z7
+	VMOVUPS     1152(SI), Z8
+	VMOVUPS     1536(SI), Z9
+	VMOVUPS     1920(SI), Z10
+	VMOVUPS     2304(SI), Z11
+	VMOVUPS     2688(SI), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z6, Z11
+	VFMADD231PS Z0, Z8, Z11
+	VFMADD231PS Z3, Z10, Z11
+	VMOVAPS     Z13, Z20
+	VFMADD231PS Z1, Z7, Z20
+	VFMADD231PS Z2, Z9, Z20
+	VMOVAPS     Z6, Z21
+	VFMADD231PS Z2, Z8, Z21
+	VFMADD231PS Z1, Z10, Z21
+	VMOVAPS     Z13, Z13
+	VFMADD231PS Z3, Z7, Z13
+	VFMADD231PS Z0, Z9, Z13
+	VADDPS      Z6, Z12, Z6
+	VFMADD231PS Z4, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VPXORD      Z14, Z14, Z14
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, (R12), Z14, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Z14, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Z14, K1
+	VMOVAPS.Z   Z21, K1, Z21
+	VMOVUPS     Z21, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Z14, K1
+	VMOVAPS.Z   Z13, K1, Z13
+	VMOVUPS     Z13, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Z14, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, (R11)
+	VMOVUPS     64(SI), Z5
+	VMOVUPS     448(SI), Z6
+	VMOVUPS     832(SI), Z7
+	VMOVUPS     1216(SI), Z8
+	VMOVUPS     1600(SI), Z9
+	VMOVUPS     1984(SI), Z10
+	VMOVUPS     2368(SI), Z11
+	VMOVUPS     2752(SI), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z6, Z11
+	VFMADD231PS Z0, Z8, Z11
+	VFMADD231PS Z3, Z10, Z11
+	VMOVAPS     Z13, Z20
+	VFMADD231PS Z1, Z7, Z20
+	VFMADD231PS Z2, Z9, Z20
+	VMOVAPS     Z6, Z21
+	VFMADD231PS Z2, Z8, Z21
+	VFMADD231PS Z1, Z10, Z21
+	VMOVAPS     Z13, Z13
+	VFMADD231PS Z3, Z7, Z13
+	VFMADD231PS Z0, Z9, Z13
+	VADDPS      Z6, Z12, Z6
+	VFMADD231PS Z4, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VPXORD      Z15, Z15, Z15
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 64(R12), Z15, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Z15, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Z15, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Z15, K1
+	VMOVAPS.Z   Z21, K1, Z21
+	VMOVUPS     Z21, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Z15, K1
+	VMOVAPS.Z   Z13, K1, Z13
+	VMOVUPS     Z13, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Z15, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 64(R11)
+	VMOVUPS     128(SI), Z5
+	VMOVUPS     512(SI), Z6
+	VMOVUPS     896(SI), Z7
+	VMOVUPS     1280(SI), Z8
+	VMOVUPS     1664(SI), Z9
+	VMOVUPS     2048(SI), Z10
+	VMOVUPS     2432(SI), Z11
+	VMOVUPS     2816(SI), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z6, Z11
+	VFMADD231PS Z0, Z8, Z11
+	VFMADD231PS Z3, Z10, Z11
+	VMOVAPS     Z13, Z20
+	VFMADD231PS Z1, Z7, Z20
+	VFMADD231PS Z2, Z9, Z20
+	VMOVAPS     Z6, Z21
+	VFMADD231PS Z2, Z8, Z21
+	VFMADD231PS Z1, Z10, Z21
+	VMOVAPS     Z13, Z13
+	VFMADD231PS Z3, Z7, Z13
+	VFMADD231PS Z0, Z9, Z13
+	VADDPS      Z6, Z12, Z6
+	VFMADD231PS Z4, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VPXORD      Z16, Z16, Z16
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 128(R12), Z16, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Z16, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Z16, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Z16, K1
+	VMOVAPS.Z   Z21, K1, Z21
+	VMOVUPS     Z21, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Z16, K1
+	VMOVAPS.Z   Z13, K1, Z13
+	VMOVUPS     Z13, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Z16, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 128(R11)
+	VMOVUPS     192(SI), Z5
+	VMOVUPS     576(SI), Z6
+	VMOVUPS     960(SI), Z7
+	VMOVUPS     1344(SI), Z8
+	VMOVUPS     1728(SI), Z9
+	VMOVUPS     2112(SI), Z10
+	VMOVUPS     2496(SI), Z11
+	VMOVUPS     2880(SI), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z6, Z11
+	VFMADD231PS Z0, Z8, Z11
+	VFMADD231PS Z3, Z10, Z11
+	VMOVAPS     Z13, Z20
+	VFMADD231PS Z1, Z7, Z20
+	VFMADD231PS Z2, Z9, Z20
+	VMOVAPS     Z6, Z21
+	VFMADD231PS Z2, Z8, Z21
+	VFMADD231PS Z1, Z10, Z21
+	VMOVAPS     Z13, Z13
+	VFMADD231PS Z3, Z7, Z13
+	VFMADD231PS Z0, Z9, Z13
+	VADDPS      Z6, Z12, Z6
+	VFMADD231PS Z4, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VPXORD      Z17, Z17, Z17
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 192(R12), Z17, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Z17, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Z17, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Z17, K1
+	VMOVAPS.Z   Z21, K1, Z21
+	VMOVUPS     Z21, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Z17, K1
+	VMOVAPS.Z   Z13, K1, Z13
+	VMOVUPS     Z13, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Z17, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 192(R11)
+	VMOVUPS     256(SI), Z5
+	VMOVUPS     640(SI), Z6
+	VMOVUPS     1024(SI), Z7
+	VMOVUPS     1408(SI), Z8
+	VMOVUPS     1792(SI), Z9
+	VMOVUPS     2176(SI), Z10
+	VMOVUPS     2560(SI), Z11
+	VMOVUPS     2944(SI), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z6, Z11
+	VFMADD231PS Z0, Z8, Z11
+	VFMADD231PS Z3, Z10, Z11
+	VMOVAPS     Z13, Z20
+	VFMADD231PS Z1, Z7, Z20
+	VFMADD231PS Z2, Z9, Z20
+	VMOVAPS     Z6, Z21
+	VFMADD231PS Z2, Z8, Z21
+	VFMADD231PS Z1, Z10, Z21
+	VMOVAPS     Z13, Z13
+	VFMADD231PS Z3, Z7, Z13
+	VFMADD231PS Z0, Z9, Z13
+	VADDPS      Z6, Z12, Z6
+	VFMADD231PS Z4, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VPXORD      Z18, Z18, Z18
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 256(R12), Z18, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 256(R12), Z18, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 256(R12), Z18, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 256(R12), Z18, K1
+	VMOVAPS.Z   Z21, K1, Z21
+	VMOVUPS     Z21, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 256(R12), Z18, K1
+	VMOVAPS.Z   Z13, K1, Z13
+	VMOVUPS     Z13, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 256(R12), Z18, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 256(R11)
+	VMOVUPS     320(SI), Z5
+	VMOVUPS     704(SI), Z6
+	VMOVUPS     1088(SI), Z7
+	VMOVUPS     1472(SI), Z8
+	VMOVUPS     1856(SI), Z9
+	VMOVUPS     2240(SI), Z10
+	VMOVUPS     2624(SI), Z11
+	VMOVUPS     3008(SI), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z6, Z11
+	VFMADD231PS Z0, Z8, Z11
+	VFMADD231PS Z3, Z10, Z11
+	VMOVAPS     Z13, Z20
+	VFMADD231PS Z1, Z7, Z20
+	VFMADD231PS Z2, Z9, Z20
+	VMOVAPS     Z6, Z21
+	VFMADD231PS Z2, Z8, Z21
+	VFMADD231PS Z1, Z10, Z21
+	VMOVAPS     Z13, Z13
+	VFMADD231PS Z3, Z7, Z13
+	VFMADD231PS Z0, Z9, Z13
+	VADDPS      Z6, Z12, Z6
+	VFMADD231PS Z4, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VPXORD      Z19, Z19, Z19
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 320(R12), Z19, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 320(R12), Z19, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 320(R12), Z19, K1
+	VMOVAPS.Z   Z20, K1, Z20
+	VMOVUPS     Z20, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 320(R12), Z19, K1
+	VMOVAPS.Z   Z21, K1, Z21
+	VMOVUPS     Z21, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 320(R12), Z19, K1
+	VMOVAPS.Z   Z13, K1, Z13
+	VMOVUPS     Z13, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 320(R12), Z19, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 320(R11)
+	ADDQ        $0x00000180, DX
+	ADDQ        $0x00000180, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGrad6AVX512(SB), $3136-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R10
+	LEAQ    (SI)(SI*2), R10
+	LEAQ    (SI)(SI*4), R11
+	LEAQ    (R10)(SI*4), R12
+	IMUL3Q  $0x00000008, SI, R13
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoGrad6AVX512_tile:
+	VMOVUPS     (CX), Z5
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Z6
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Z7
+	PREFETCHT1  768(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Z8
+	PREFETCHT1  768(CX)(R8*1)
+	VMOVUPS     (CX)(DX*4), Z9
+	PREFETCHT1  768(CX)(DX*4)
+	VMOVUPS     (CX)(R9*1), Z10
+	PREFETCHT1  768(CX)(R9*1)
+	VMOVAPS     Z5, (DI)
+	VMOVAPS     Z10, 2688(DI)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVAPS     Z15, 384(DI)
+	VSUBPS      Z12, Z11, Z11
+	VMOVAPS     Z11, 768(DI)
+	VADDPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1152(DI)
+	VSUBPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1536(DI)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 1920(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 2304(DI)
+	VMOVUPS     64(CX), Z5
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Z6
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Z7
+	PREFETCHT1  832(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Z8
+	PREFETCHT1  832(CX)(R8*1)
+	VMOVUPS     64(CX)(DX*4), Z9
+	PREFETCHT1  832(CX)(DX*4)
+	VMOVUPS     64(CX)(R9*1), Z10
+	PREFETCHT1  832(CX)(R9*1)
+	VMOVAPS     Z5, 64(DI)
+	VMOVAPS     Z10, 2752(DI)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVAPS     Z15, 448(DI)
+	VSUBPS      Z12, Z11, Z11
+	VMOVAPS     Z11, 832(DI)
+	VADDPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1216(DI)
+	VSUBPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1600(DI)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 1984(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 2368(DI)
+	VMOVUPS     128(CX), Z5
+	PREFETCHT1  896(CX)
+	VMOVUPS     128(CX)(DX*1), Z6
+	PREFETCHT1  896(CX)(DX*1)
+	VMOVUPS     128(CX)(DX*2), Z7
+	PREFETCHT1  896(CX)(DX*2)
+	VMOVUPS     128(CX)(R8*1), Z8
+	PREFETCHT1  896(CX)(R8*1)
+	VMOVUPS     128(CX)(DX*4), Z9
+	PREFETCHT1  896(CX)(DX*4)
+	VMOVUPS     128(CX)(R9*1), Z10
+	PREFETCHT1  896(CX)(R9*1)
+	VMOVAPS     Z5, 128(DI)
+	VMOVAPS     Z10, 2816(DI)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVAPS     Z15, 512(DI)
+	VSUBPS      Z12, Z11, Z11
+	VMOVAPS     Z11, 896(DI)
+	VADDPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1280(DI)
+	VSUBPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1664(DI)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 2048(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 2432(DI)
+	VMOVUPS     192(CX), Z5
+	PREFETCHT1  960(CX)
+	VMOVUPS     192(CX)(DX*1), Z6
+	PREFETCHT1  960(CX)(DX*1)
+	VMOVUPS     192(CX)(DX*2), Z7
+	PREFETCHT1  960(CX)(DX*2)
+	VMOVUPS     192(CX)(R8*1), Z8
+	PREFETCHT1  960(CX)(R8*1)
+	VMOVUPS     192(CX)(DX*4), Z9
+	PREFETCHT1  960(CX)(DX*4)
+	VMOVUPS     192(CX)(R9*1), Z10
+	PREFETCHT1  960(CX)(R9*1)
+	VMOVAPS     Z5, 192(DI)
+	VMOVAPS     Z10, 2880(DI)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVAPS     Z15, 576(DI)
+	VSUBPS      Z12, Z11, Z11
+	VMOVAPS     Z11, 960(DI)
+	VADDPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1344(DI)
+	VSUBPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1728(DI)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 2112(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 2496(DI)
+	VMOVUPS     256(CX), Z5
+	PREFETCHT1  1024(CX)
+	VMOVUPS     256(CX)(DX*1), Z6
+	PREFETCHT1  1024(CX)(DX*1)
+	VMOVUPS     256(CX)(DX*2), Z7
+	PREFETCHT1  1024(CX)(DX*2)
+	VMOVUPS     256(CX)(R8*1), Z8
+	PREFETCHT1  1024(CX)(R8*1)
+	VMOVUPS     256(CX)(DX*4), Z9
+	PREFETCHT1  1024(CX)(DX*4)
+	VMOVUPS     256(CX)(R9*1), Z10
+	PREFETCHT1  1024(CX)(R9*1)
+	VMOVAPS     Z5, 256(DI)
+	VMOVAPS     Z10, 2944(DI)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVAPS     Z15, 640(DI)
+	VSUBPS      Z12, Z11, Z11
+	VMOVAPS     Z11, 1024(DI)
+	VADDPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1408(DI)
+	VSUBPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1792(DI)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 2176(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 2560(DI)
+	VMOVUPS     320(CX), Z5
+	PREFETCHT1  1088(CX)
+	VMOVUPS     320(CX)(DX*1), Z6
+	PREFETCHT1  1088(CX)(DX*1)
+	VMOVUPS     320(CX)(DX*2), Z7
+	PREFETCHT1  1088(CX)(DX*2)
+	VMOVUPS     320(CX)(R8*1), Z8
+	PREFETCHT1  1088(CX)(R8*1)
+	VMOVUPS     320(CX)(DX*4), Z9
+	PREFETCHT1  1088(CX)(DX*4)
+	VMOVUPS     320(CX)(R9*1), Z10
+	PREFETCHT1  1088(CX)(R9*1)
+	VMOVAPS     Z5, 320(DI)
+	VMOVAPS     Z10, 3008(DI)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVAPS     Z15, 704(DI)
+	VSUBPS      Z12, Z11, Z11
+	VMOVAPS     Z11, 1088(DI)
+	VADDPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1472(DI)
+	VSUBPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1856(DI)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 2240(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 2624(DI)
+	MOVQ        BX, R14
+	VMOVUPS     (DI), Z5
+	VMOVUPS     64(DI), Z6
+	VMOVUPS     128(DI), Z7
+	VMOVUPS     192(DI), Z8
+	VMOVUPS     256(DI), Z9
+	VMOVUPS     320(DI), Z10
+	VMOVUPS     Z5, (R14)
+	VMOVUPS     Z10, (R14)(R12*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R14)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R14)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(R10*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R14)(R11*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     384(DI), Z5
+	VMOVUPS     448(DI), Z6
+	VMOVUPS     512(DI), Z7
+	VMOVUPS     576(DI), Z8
+	VMOVUPS     640(DI), Z9
+	VMOVUPS     704(DI), Z10
+	VMOVUPS     Z5, (R14)
+	VMOVUPS     Z10, (R14)(R12*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R14)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R14)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(R10*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R14)(R11*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     768(DI), Z5
+	VMOVUPS     832(DI), Z6
+	VMOVUPS     896(DI), Z7
+	VMOVUPS     960(DI), Z8
+	VMOVUPS     1024(DI), Z9
+	VMOVUPS     1088(DI), Z10
+	VMOVUPS     Z5, (R14)
+	VMOVUPS     Z10, (R14)(R12*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R14)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R14)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(R10*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R14)(R11*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     1152(DI), Z5
+	VMOVUPS     1216(DI), Z6
+	VMOVUPS     1280(DI), Z7
+	VMOVUPS     1344(DI), Z8
+	VMOVUPS     1408(DI), Z9
+	VMOVUPS     1472(DI), Z10
+	VMOVUPS     Z5, (R14)
+	VMOVUPS     Z10, (R14)(R12*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R14)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R14)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(R10*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R14)(R11*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     1536(DI), Z5
+	VMOVUPS     1600(DI), Z6
+	VMOVUPS     1664(DI), Z7
+	VMOVUPS     1728(DI), Z8
+	VMOVUPS     1792(DI), Z9
+	VMOVUPS     1856(DI), Z10
+	VMOVUPS     Z5, (R14)
+	VMOVUPS     Z10, (R14)(R12*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R14)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R14)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(R10*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R14)(R11*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     1920(DI), Z5
+	VMOVUPS     1984(DI), Z6
+	VMOVUPS     2048(DI), Z7
+	VMOVUPS     2112(DI), Z8
+	VMOVUPS     2176(DI), Z9
+	VMOVUPS     2240(DI), Z10
+	VMOVUPS     Z5, (R14)
+	VMOVUPS     Z10, (R14)(R12*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R14)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R14)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(R10*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R14)(R11*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     2304(DI), Z5
+	VMOVUPS     2368(DI), Z6
+	VMOVUPS     2432(DI), Z7
+	VMOVUPS     2496(DI), Z8
+	VMOVUPS     2560(DI), Z9
+	VMOVUPS     2624(DI), Z10
+	VMOVUPS     Z5, (R14)
+	VMOVUPS     Z10, (R14)(R12*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R14)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R14)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(R10*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R14)(R11*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     2688(DI), Z5
+	VMOVUPS     2752(DI), Z6
+	VMOVUPS     2816(DI), Z7
+	VMOVUPS     2880(DI), Z8
+	VMOVUPS     2944(DI), Z9
+	VMOVUPS     3008(DI), Z10
+	VMOVUPS     Z5, (R14)
+	VMOVUPS     Z10, (R14)(R12*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R14)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R14)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(R10*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R14)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R14)(R11*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R14)(R10*2)
+	ADDQ        $0x00000180, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r6c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits6r6c4AVX512(SB), $2112-68
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    hits+40(FP), BX
+	MOVQ    bias+56(FP), SI
+	SHLQ    $0x02, yRow+32(FP)
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (CX)(CX*2), R8
+	LEAQ    (CX)(CX*4), R9
+	LEAQ    (R8)(CX*4), R9
+	IMUL3Q  $0x00000008, CX, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputHits6r6c4AVX512_tile:
+	MOVQ         AX, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(CX*1), Z6
+	VMOVUPS      (R11)(CX*2), Z7
+	VMOVUPS      (R11)(R8*1), Z8
+	VMOVUPS      (R11)(CX*4), Z9
+	VMOVUPS      (R11)(R9*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, (DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 64(DI)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 128(DI)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 192(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(CX*1), Z6
+	VMOVUPS      (R11)(CX*2), Z7
+	VMOVUPS      (R11)(R8*1), Z8
+	VMOVUPS      (R11)(CX*4), Z9
+	VMOVUPS      (R11)(R9*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 256(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 320(DI)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 384(DI)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 448(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(CX*1), Z6
+	VMOVUPS      (R11)(CX*2), Z7
+	VMOVUPS      (R11)(R8*1), Z8
+	VMOVUPS      (R11)(CX*4), Z9
+	VMOVUPS      (R11)(R9*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 512(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 576(DI)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 640(DI)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 704(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(CX*1), Z6
+	VMOVUPS      (R11)(CX*2), Z7
+	VMOVUPS      (R11)(R8*1), Z8
+	VMOVUPS      (R11)(CX*4), Z9
+	VMOVUPS      (R11)(R9*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 768(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 832(DI)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 896(DI)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 960(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(CX*1), Z6
+	VMOVUPS      (R11)(CX*2), Z7
+	VMOVUPS      (R11)(R8*1), Z8
+	VMOVUPS      (R11)(CX*4), Z9
+	VMOVUPS      (R11)(R9*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 1024(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 1088(DI)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 1152(DI)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 1216(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(CX*1), Z6
+	VMOVUPS      (R11)(CX*2), Z7
+	VMOVUPS      (R11)(R8*1), Z8
+	VMOVUPS      (R11)(CX*4), Z9
+	VMOVUPS      (R11)(R9*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 1280(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 1344(DI)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 1408(DI)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 1472(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(CX*1), Z6
+	VMOVUPS      (R11)(CX*2), Z7
+	VMOVUPS      (R11)(R8*1), Z8
+	VMOVUPS      (R11)(CX*4), Z9
+	VMOVUPS      (R11)(R9*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 1536(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 1600(DI)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 1664(DI)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 1728(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z5
+	VMOVUPS      (R11)(CX*1), Z6
+	VMOVUPS      (R11)(CX*2), Z7
+	VMOVUPS      (R11)(R8*1), Z8
+	VMOVUPS      (R11)(CX*4), Z9
+	VMOVUPS      (R11)(R9*1), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 1792(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VMOVAPS      Z5, 1856(DI)
+	VMOVAPS      Z11, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VMOVAPS      Z5, 1920(DI)
+	VADDPS       Z6, Z10, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VMOVAPS      Z5, 1984(DI)
+	VMOVUPS      (DI), Z5
+	VMOVUPS      256(DI), Z6
+	VMOVUPS      512(DI), Z7
+	VMOVUPS      768(DI), Z8
+	VMOVUPS      1024(DI), Z9
+	VMOVUPS      1280(DI), Z10
+	VMOVUPS      1536(DI), Z11
+	VMOVUPS      1792(DI), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z6, Z11
+	VFMADD231PS  Z0, Z8, Z11
+	VFMADD231PS  Z3, Z10, Z11
+	VMOVAPS      Z13, Z14
+	VFMADD231PS  Z1, Z7, Z14
+	VFMADD231PS  Z2, Z9, Z14
+	VMOVAPS      Z6, Z15
+	VFMADD231PS  Z2, Z8, Z15
+	VFMADD231PS  Z1, Z10, Z15
+	VMOVAPS      Z13, Z13
+	VFMADD231PS  Z3, Z7, Z13
+	VFMADD231PS  Z0, Z9, Z13
+	VADDPS       Z6, Z12, Z6
+	VFMADD231PS  Z4, Z8, Z6
+	VADDPS       Z10, Z6, Z6
+	VADDPS       (SI), Z5, Z5
+	VMOVAPS      Z5, (DI)
+	VADDPS       (SI), Z11, Z11
+	VMOVAPS      Z11, 256(DI)
+	VADDPS       (SI), Z14, Z14
+	VMOVAPS      Z14, 512(DI)
+	VADDPS       (SI), Z15, Z15
+	VMOVAPS      Z15, 768(DI)
+	VADDPS       (SI), Z13, Z13
+	VMOVAPS      Z13, 1024(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 1280(DI)
+	VMOVUPS      64(DI), Z6
+	VMOVUPS      320(DI), Z11
+	VMOVUPS      576(DI), Z12
+	VMOVUPS      832(DI), Z9
+	VMOVUPS      1088(DI), Z13
+	VMOVUPS      1344(DI), Z7
+	VMOVUPS      1600(DI), Z8
+	VMOVUPS      1856(DI), Z5
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z13, Z9, Z12
+	VSUBPS       Z13, Z9, Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z15
+	VADDPS       Z10, Z6, Z6
+	VADDPS       Z12, Z6, Z6
+	VFMADD231PS  Z4, Z14, Z6
+	VMOVAPS      Z11, Z7
+	VFMADD231PS  Z0, Z13, Z7
+	VFMADD231PS  Z3, Z15, Z7
+	VMOVAPS      Z10, Z8
+	VFMADD231PS  Z1, Z12, Z8
+	VFMADD231PS  Z2, Z14, Z8
+	VMOVAPS      Z11, Z9
+	VFMADD231PS  Z2, Z13, Z9
+	VFMADD231PS  Z1, Z15, Z9
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z3, Z12, Z10
+	VFMADD231PS  Z0, Z14, Z10
+	VADDPS       Z11, Z5, Z5
+	VFMADD231PS  Z4, Z13, Z5
+	VADDPS       Z15, Z5, Z11
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VADDPS       (SI), Z8, Z8
+	VADDPS       (SI), Z9, Z9
+	VADDPS       (SI), Z10, Z10
+	VADDPS       (SI), Z11, Z11
+	VBROADCASTSS lo+64(FP), Z5
+	VMAXPS       Z7, Z6, Z12
+	VMAXPS       (DI), Z12, Z12
+	VMAXPS       256(DI), Z12, Z12
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Z12, Z5, K1
+	VCMPPS       $0x00, (DI), Z12, K1, K2
+	KMOVW        K2, (R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z12, K1, K2
+	KMOVW        K2, 2(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 256(DI), Z12, K1, K2
+	KMOVW        K2, 4(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z12, K1, K2
+	KMOVW        K2, 6(R11)
+	VMAXPS       Z12, Z5, Z12
+	MOVQ         DX, R11
+	VMOVUPS      Z12, (R11)
+	VMAXPS       Z9, Z8, Z6
+	VMAXPS       512(DI), Z6, Z6
+	VMAXPS       768(DI), Z6, Z6
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 512(DI), Z6, K1, K2
+	KMOVW        K2, (R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z8, Z6, K1, K2
+	KMOVW        K2, 2(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 768(DI), Z6, K1, K2
+	KMOVW        K2, 4(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z9, Z6, K1, K2
+	KMOVW        K2, 6(R11)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Z6, (R11)
+	VMAXPS       Z11, Z10, Z6
+	VMAXPS       1024(DI), Z6, Z6
+	VMAXPS       1280(DI), Z6, Z6
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
+	ADDQ         hitsRow+48(FP), R11
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 1024(DI), Z6, K1, K2
+	KMOVW        K2, (R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z10, Z6, K1, K2
+	KMOVW        K2, 2(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 1280(DI), Z6, K1, K2
+	KMOVW        K2, 4(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z11, Z6, K1, K2
+	KMOVW        K2, 6(R11)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Z6, (R11)
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      384(DI), Z6
+	VMOVUPS      640(DI), Z7
+	VMOVUPS      896(DI), Z8
+	VMOVUPS      1152(DI), Z9
+	VMOVUPS      1408(DI), Z10
+	VMOVUPS      1664(DI), Z11
+	VMOVUPS      1920(DI), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z6, Z11
+	VFMADD231PS  Z0, Z8, Z11
+	VFMADD231PS  Z3, Z10, Z11
+	VMOVAPS      Z13, Z14
+	VFMADD231PS  Z1, Z7, Z14
+	VFMADD231PS  Z2, Z9, Z14
+	VMOVAPS      Z6, Z15
+	VFMADD231PS  Z2, Z8, Z15
+	VFMADD231PS  Z1, Z10, Z15
+	VMOVAPS      Z13, Z13
+	VFMADD231PS  Z3, Z7, Z13
+	VFMADD231PS  Z0, Z9, Z13
+	VADDPS       Z6, Z12, Z6
+	VFMADD231PS  Z4, Z8, Z6
+	VADDPS       Z10, Z6, Z6
+	VADDPS       (SI), Z5, Z5
+	VMOVAPS      Z5, 128(DI)
+	VADDPS       (SI), Z11, Z11
+	VMOVAPS      Z11, 384(DI)
+	VADDPS       (SI), Z14, Z14
+	VMOVAPS      Z14, 640(DI)
+	VADDPS       (SI), Z15, Z15
+	VMOVAPS      Z15, 896(DI)
+	VADDPS       (SI), Z13, Z13
+	VMOVAPS      Z13, 1152(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 1408(DI)
+	VMOVUPS      192(DI), Z6
+	VMOVUPS      448(DI), Z11
+	VMOVUPS      704(DI), Z12
+	VMOVUPS      960(DI), Z9
+	VMOVUPS      1216(DI), Z13
+	VMOVUPS      1472(DI), Z7
+	VMOVUPS      1728(DI), Z8
+	VMOVUPS      1984(DI), Z5
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z13, Z9, Z12
+	VSUBPS       Z13, Z9, Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z15
+	VADDPS       Z10, Z6, Z6
+	VADDPS       Z12, Z6, Z6
+	VFMADD231PS  Z4, Z14, Z6
+	VMOVAPS      Z11, Z7
+	VFMADD231PS  Z0, Z13, Z7
+	VFMADD231PS  Z3, Z15, Z7
+	VMOVAPS      Z10, Z8
+	VFMADD231PS  Z1, Z12, Z8
+	VFMADD231PS  Z2, Z14, Z8
+	VMOVAPS      Z11, Z9
+	VFMADD231PS  Z2, Z13, Z9
+	VFMADD231PS  Z1, Z15, Z9
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z3, Z12, Z10
+	VFMADD231PS  Z0, Z14, Z10
+	VADDPS       Z11, Z5, Z5
+	VFMADD231PS  Z4, Z13, Z5
+	VADDPS       Z15, Z5, Z11
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VADDPS       (SI), Z8, Z8
+	VADDPS       (SI), Z9, Z9
+	VADDPS       (SI), Z10, Z10
+	VADDPS       (SI), Z11, Z11
+	VBROADCASTSS lo+64(FP), Z5
+	VMAXPS       Z7, Z6, Z12
+	VMAXPS       128(DI), Z12, Z12
+	VMAXPS       384(DI), Z12, Z12
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Z12, Z5, K1
+	VCMPPS       $0x00, 128(DI), Z12, K1, K2
+	KMOVW        K2, 8(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z12, K1, K2
+	KMOVW        K2, 10(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 384(DI), Z12, K1, K2
+	KMOVW        K2, 12(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z12, K1, K2
+	KMOVW        K2, 14(R11)
+	VMAXPS       Z12, Z5, Z12
+	MOVQ         DX, R11
+	VMOVUPS      Z12, 64(R11)
+	VMAXPS       Z9, Z8, Z6
+	VMAXPS       640(DI), Z6, Z6
+	VMAXPS       896(DI), Z6, Z6
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 640(DI), Z6, K1, K2
+	KMOVW        K2, 8(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z8, Z6, K1, K2
+	KMOVW        K2, 10(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 896(DI), Z6, K1, K2
+	KMOVW        K2, 12(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z9, Z6, K1, K2
+	KMOVW        K2, 14(R11)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Z6, 64(R11)
+	VMAXPS       Z11, Z10, Z6
+	VMAXPS       1152(DI), Z6, Z6
+	VMAXPS       1408(DI), Z6, Z6
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
+	ADDQ         hitsRow+48(FP), R11
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 1152(DI), Z6, K1, K2
+	KMOVW        K2, 8(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z10, Z6, K1, K2
+	KMOVW        K2, 10(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 1408(DI), Z6, K1, K2
+	KMOVW        K2, 12(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z11, Z6, K1, K2
+	KMOVW        K2, 14(R11)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Z6, 64(R11)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r6c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r6c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputMask6r6c4AVX512(SB), $2112-56
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    x+40(FP), BX
+	SHLQ    $0x02, yRow+32(FP)
+	SHLQ    $0x02, xRow+48(FP)
+	LEAQ    (SP), SI
+	ADDQ    $0x3f, SI
+	ANDQ    $-64, SI
+	LEAQ    (CX)(CX*2), DI
+	LEAQ    (CX)(CX*4), R8
+	LEAQ    (DI)(CX*4), R8
+	IMUL3Q  $0x00000008, CX, R9
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputMask6r6c4AVX512_tile:
+	MOVQ        BX, R11
+	PREFETCHT1  768(R11)
+	PREFETCHT1  832(R11)
+	PREFETCHT1  896(R11)
+	PREFETCHT1  960(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  768(R11)
+	PREFETCHT1  832(R11)
+	PREFETCHT1  896(R11)
+	PREFETCHT1  960(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  768(R11)
+	PREFETCHT1  832(R11)
+	PREFETCHT1  896(R11)
+	PREFETCHT1  960(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  768(R11)
+	PREFETCHT1  832(R11)
+	PREFETCHT1  896(R11)
+	PREFETCHT1  960(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  768(R11)
+	PREFETCHT1  832(R11)
+	PREFETCHT1  896(R11)
+	PREFETCHT1  960(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  768(R11)
+	PREFETCHT1  832(R11)
+	PREFETCHT1  896(R11)
+	PREFETCHT1  960(R11)
+	ADDQ        xRow+48(FP), R11
+	MOVQ        AX, R10
+	VMOVUPS     (R10), Z5
+	VMOVUPS     (R10)(CX*1), Z6
+	VMOVUPS     (R10)(CX*2), Z7
+	VMOVUPS     (R10)(DI*1), Z8
+	VMOVUPS     (R10)(CX*4), Z9
+	VMOVUPS     (R10)(R8*1), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, (SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VMOVAPS     Z5, 64(SI)
+	VMOVAPS     Z11, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMOVAPS     Z5, 128(SI)
+	VADDPS      Z6, Z10, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VMOVAPS     Z5, 192(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z5
+	VMOVUPS     (R10)(CX*1), Z6
+	VMOVUPS     (R10)(CX*2), Z7
+	VMOVUPS     (R10)(DI*1), Z8
+	VMOVUPS     (R10)(CX*4), Z9
+	VMOVUPS     (R10)(R8*1), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 256(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VMOVAPS     Z5, 320(SI)
+	VMOVAPS     Z11, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMOVAPS     Z5, 384(SI)
+	VADDPS      Z6, Z10, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VMOVAPS     Z5, 448(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z5
+	VMOVUPS     (R10)(CX*1), Z6
+	VMOVUPS     (R10)(CX*2), Z7
+	VMOVUPS     (R10)(DI*1), Z8
+	VMOVUPS     (R10)(CX*4), Z9
+	VMOVUPS     (R10)(R8*1), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 512(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VMOVAPS     Z5, 576(SI)
+	VMOVAPS     Z11, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMOVAPS     Z5, 640(SI)
+	VADDPS      Z6, Z10, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VMOVAPS     Z5, 704(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z5
+	VMOVUPS     (R10)(CX*1), Z6
+	VMOVUPS     (R10)(CX*2), Z7
+	VMOVUPS     (R10)(DI*1), Z8
+	VMOVUPS     (R10)(CX*4), Z9
+	VMOVUPS     (R10)(R8*1), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 768(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VMOVAPS     Z5, 832(SI)
+	VMOVAPS     Z11, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMOVAPS     Z5, 896(SI)
+	VADDPS      Z6, Z10, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VMOVAPS     Z5, 960(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z5
+	VMOVUPS     (R10)(CX*1), Z6
+	VMOVUPS     (R10)(CX*2), Z7
+	VMOVUPS     (R10)(DI*1), Z8
+	VMOVUPS     (R10)(CX*4), Z9
+	VMOVUPS     (R10)(R8*1), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 1024(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VMOVAPS     Z5, 1088(SI)
+	VMOVAPS     Z11, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMOVAPS     Z5, 1152(SI)
+	VADDPS      Z6, Z10, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VMOVAPS     Z5, 1216(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z5
+	VMOVUPS     (R10)(CX*1), Z6
+	VMOVUPS     (R10)(CX*2), Z7
+	VMOVUPS     (R10)(DI*1), Z8
+	VMOVUPS     (R10)(CX*4), Z9
+	VMOVUPS     (R10)(R8*1), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 1280(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VMOVAPS     Z5, 1344(SI)
+	VMOVAPS     Z11, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMOVAPS     Z5, 1408(SI)
+	VADDPS      Z6, Z10, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VMOVAPS     Z5, 1472(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z5
+	VMOVUPS     (R10)(CX*1), Z6
+	VMOVUPS     (R10)(CX*2), Z7
+	VMOVUPS     (R10)(DI*1), Z8
+	VMOVUPS     (R10)(CX*4), Z9
+	VMOVUPS     (R10)(R8*1), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 1536(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VMOVAPS     Z5, 1600(SI)
+	VMOVAPS     Z11, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMOVAPS     Z5, 1664(SI)
+	VADDPS      Z6, Z10, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VMOVAPS     Z5, 1728(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z5
+	VMOVUPS     (R10)(CX*1), Z6
+	VMOVUPS     (R10)(CX*2), Z7
+	VMOVUPS     (R10)(DI*1), Z8
+	VMOVUPS     (R10)(CX*4), Z9
+	VMOVUPS     (R10)(R8*1), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 1792(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VMOVAPS     Z5, 1856(SI)
+	VMOVAPS     Z11, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMOVAPS     Z5, 1920(SI)
+	VADDPS      Z6, Z10, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VMOVAPS     Z5, 1984(SI)
+	VMOVUPS     (SI), Z5
+	VMOVUPS     256(SI), Z6
+	VMOVUPS     512(SI), Z7
+	VMOVUPS     768(SI), Z8
+	VMOVUPS     1024(SI), Z9
+	VMOVUPS     1280(SI), Z10
+	VMOVUPS     1536(SI), Z11
+	VMOVUPS     1792(SI), Z16
+	VADDPS      Z7, Z6, Z17
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z17, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z6, Z11
+	VFMADD231PS Z0, Z8, Z11
+	VFMADD231PS Z3, Z10, Z11
+	VMOVAPS     Z17, Z18
+	VFMADD231PS Z1, Z7, Z18
+	VFMADD231PS Z2, Z9, Z18
+	VMOVAPS     Z6, Z19
+	VFMADD231PS Z2, Z8, Z19
+	VFMADD231PS Z1, Z10, Z19
+	VMOVAPS     Z17, Z17
+	VFMADD231PS Z3, Z7, Z17
+	VFMADD231PS Z0, Z9, Z17
+	VADDPS      Z6, Z16, Z6
+	VFMADD231PS Z4, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VPXORD      Z12, Z12, Z12
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, (R11), Z12, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z12, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z12, K1
+	VMOVAPS.Z   Z18, K1, Z18
+	VMOVUPS     Z18, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z12, K1
+	VMOVAPS.Z   Z19, K1, Z19
+	VMOVUPS     Z19, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z12, K1
+	VMOVAPS.Z   Z17, K1, Z17
+	VMOVUPS     Z17, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z12, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, (R10)
+	VMOVUPS     64(SI), Z5
+	VMOVUPS     320(SI), Z6
+	VMOVUPS     576(SI), Z7
+	VMOVUPS     832(SI), Z8
+	VMOVUPS     1088(SI), Z9
+	VMOVUPS     1344(SI), Z10
+	VMOVUPS     1600(SI), Z11
+	VMOVUPS     1856(SI), Z16
+	VADDPS      Z7, Z6, Z17
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z17, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z6, Z11
+	VFMADD231PS Z0, Z8, Z11
+	VFMADD231PS Z3, Z10, Z11
+	VMOVAPS     Z17, Z18
+	VFMADD231PS Z1, Z7, Z18
+	VFMADD231PS Z2, Z9, Z18
+	VMOVAPS     Z6, Z19
+	VFMADD231PS Z2, Z8, Z19
+	VFMADD231PS Z1, Z10, Z19
+	VMOVAPS     Z17, Z17
+	VFMADD231PS Z3, Z7, Z17
+	VFMADD231PS Z0, Z9, Z17
+	VADDPS      Z6, Z16, Z6
+	VFMADD231PS Z4, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VPXORD      Z13, Z13, Z13
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 64(R11), Z13, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z13, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z13, K1
+	VMOVAPS.Z   Z18, K1, Z18
+	VMOVUPS     Z18, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z13, K1
+	VMOVAPS.Z   Z19, K1, Z19
+	VMOVUPS     Z19, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z13, K1
+	VMOVAPS.Z   Z17, K1, Z17
+	VMOVUPS     Z17, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z13, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 64(R10)
+	VMOVUPS     128(SI), Z5
+	VMOVUPS     384(SI), Z6
+	VMOVUPS     640(SI), Z7
+	VMOVUPS     896(SI), Z8
+	VMOVUPS     1152(SI), Z9
+	VMOVUPS     1408(SI), Z10
+	VMOVUPS     1664(SI), Z11
+	VMOVUPS     1920(SI), Z16
+	VADDPS      Z7, Z6, Z17
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z17, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z6, Z11
+	VFMADD231PS Z0, Z8, Z11
+	VFMADD231PS Z3, Z10, Z11
+	VMOVAPS     Z17, Z18
+	VFMADD231PS Z1, Z7, Z18
+	VFMADD231PS Z2, Z9, Z18
+	VMOVAPS     Z6, Z19
+	VFMADD231PS Z2, Z8, Z19
+	VFMADD231PS Z1, Z10, Z19
+	VMOVAPS     Z17, Z17
+	VFMADD231PS Z3, Z7, Z17
+	VFMADD231PS Z0, Z9, Z17
+	VADDPS      Z6, Z16, Z6
+	VFMADD231PS Z4, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VPXORD      Z14, Z14, Z14
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 128(R11), Z14, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z14, K1
+	VMOVAPS.Z   Z18, K1, Z18
+	VMOVUPS     Z18, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z14, K1
+	VMOVAPS.Z   Z19, K1, Z19
+	VMOVUPS     Z19, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z14, K1
+	VMOVAPS.Z   Z17, K1, Z17
+	VMOVUPS     Z17, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z14, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 128(R10)
+	VMOVUPS     192(SI), Z5
+	VMOVUPS     448(SI), Z6
+	VMOVUPS     704(SI), Z7
+	VMOVUPS     960(SI), Z8
+	VMOVUPS     1216(SI), Z9
+	VMOVUPS     1472(SI), Z10
+	VMOVUPS     1728(SI), Z11
+	VMOVUPS     1984(SI), Z16
+	VADDPS      Z7, Z6, Z17
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z17, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z6, Z11
+	VFMADD231PS Z0, Z8, Z11
+	VFMADD231PS Z3, Z10, Z11
+	VMOVAPS     Z17, Z18
+	VFMADD231PS Z1, Z7, Z18
+	VFMADD231PS Z2, Z9, Z18
+	VMOVAPS     Z6, Z19
+	VFMADD231PS Z2, Z8, Z19
+	VFMADD231PS Z1, Z10, Z19
+	VMOVAPS     Z17, Z17
+	VFMADD231PS Z3, Z7, Z17
+	VFMADD231PS Z0, Z9, Z17
+	VADDPS      Z6, Z16, Z6
+	VFMADD231PS Z4, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VPXORD      Z15, Z15, Z15
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 192(R11), Z15, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z15, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z15, K1
+	VMOVAPS.Z   Z18, K1, Z18
+	VMOVUPS     Z18, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z15, K1
+	VMOVAPS.Z   Z19, K1, Z19
+	VMOVUPS     Z19, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z15, K1
+	VMOVAPS.Z   Z17, K1, Z17
+	VMOVUPS     Z17, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z15, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 192(R10)
+	ADDQ        $0x00000100, DX
+	ADDQ        $0x00000100, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r6c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r6c4AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGrad6r6c4AVX512(SB), $2112-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R10
+	LEAQ    (SI)(SI*2), R10
+	LEAQ    (SI)(SI*4), R11
+	LEAQ    (R10)(SI*4), R11
+	IMUL3Q  $0x00000008, SI, R12
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoGrad6r6c4AVX512_tile:
+	VMOVUPS     (CX), Z5
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Z6
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Z7
+	PREFETCHT1  768(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Z8
+	PREFETCHT1  768(CX)(R8*1)
+	VMOVUPS     (CX)(DX*4), Z9
+	PREFETCHT1  768(CX)(DX*4)
+	VMOVUPS     (CX)(R9*1), Z10
+	PREFETCHT1  768(CX)(R9*1)
+	VMOVAPS     Z5, (DI)
+	VMOVAPS     Z10, 1792(DI)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVAPS     Z15, 256(DI)
+	VSUBPS      Z12, Z11, Z11
+	VMOVAPS     Z11, 512(DI)
+	VADDPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 768(DI)
+	VSUBPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1024(DI)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 1280(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 1536(DI)
+	VMOVUPS     64(CX), Z5
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Z6
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Z7
+	PREFETCHT1  832(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Z8
+	PREFETCHT1  832(CX)(R8*1)
+	VMOVUPS     64(CX)(DX*4), Z9
+	PREFETCHT1  832(CX)(DX*4)
+	VMOVUPS     64(CX)(R9*1), Z10
+	PREFETCHT1  832(CX)(R9*1)
+	VMOVAPS     Z5, 64(DI)
+	VMOVAPS     Z10, 1856(DI)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVAPS     Z15, 320(DI)
+	VSUBPS      Z12, Z11, Z11
+	VMOVAPS     Z11, 576(DI)
+	VADDPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 832(DI)
+	VSUBPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1088(DI)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 1344(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 1600(DI)
+	VMOVUPS     128(CX), Z5
+	PREFETCHT1  896(CX)
+	VMOVUPS     128(CX)(DX*1), Z6
+	PREFETCHT1  896(CX)(DX*1)
+	VMOVUPS     128(CX)(DX*2), Z7
+	PREFETCHT1  896(CX)(DX*2)
+	VMOVUPS     128(CX)(R8*1), Z8
+	PREFETCHT1  896(CX)(R8*1)
+	VMOVUPS     128(CX)(DX*4), Z9
+	PREFETCHT1  896(CX)(DX*4)
+	VMOVUPS     128(CX)(R9*1), Z10
+	PREFETCHT1  896(CX)(R9*1)
+	VMOVAPS     Z5, 128(DI)
+	VMOVAPS     Z10, 1920(DI)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVAPS     Z15, 384(DI)
+	VSUBPS      Z12, Z11, Z11
+	VMOVAPS     Z11, 640(DI)
+	VADDPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 896(DI)
+	VSUBPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1152(DI)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 1408(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 1664(DI)
+	VMOVUPS     192(CX), Z5
+	PREFETCHT1  960(CX)
+	VMOVUPS     192(CX)(DX*1), Z6
+	PREFETCHT1  960(CX)(DX*1)
+	VMOVUPS     192(CX)(DX*2), Z7
+	PREFETCHT1  960(CX)(DX*2)
+	VMOVUPS     192(CX)(R8*1), Z8
+	PREFETCHT1  960(CX)(R8*1)
+	VMOVUPS     192(CX)(DX*4), Z9
+	PREFETCHT1  960(CX)(DX*4)
+	VMOVUPS     192(CX)(R9*1), Z10
+	PREFETCHT1  960(CX)(R9*1)
+	VMOVAPS     Z5, 192(DI)
+	VMOVAPS     Z10, 1984(DI)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVAPS     Z15, 448(DI)
+	VSUBPS      Z12, Z11, Z11
+	VMOVAPS     Z11, 704(DI)
+	VADDPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 960(DI)
+	VSUBPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 1216(DI)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 1472(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 1728(DI)
+	MOVQ        BX, R13
+	VMOVUPS     (DI), Z5
+	VMOVUPS     64(DI), Z6
+	VMOVUPS     128(DI), Z7
+	VMOVUPS     192(DI), Z8
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z8, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*1)
+	VSUBPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*2)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     256(DI), Z5
+	VMOVUPS     320(DI), Z6
+	VMOVUPS     384(DI), Z7
+	VMOVUPS     448(DI), Z8
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z8, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*1)
+	VSUBPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*2)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     512(DI), Z5
+	VMOVUPS     576(DI), Z6
+	VMOVUPS     640(DI), Z7
+	VMOVUPS     704(DI), Z8
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z8, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*1)
+	VSUBPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*2)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     768(DI), Z5
+	VMOVUPS     832(DI), Z6
+	VMOVUPS     896(DI), Z7
+	VMOVUPS     960(DI), Z8
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z8, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*1)
+	VSUBPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*2)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     1024(DI), Z5
+	VMOVUPS     1088(DI), Z6
+	VMOVUPS     1152(DI), Z7
+	VMOVUPS     1216(DI), Z8
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z8, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*1)
+	VSUBPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*2)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     1280(DI), Z5
+	VMOVUPS     1344(DI), Z6
+	VMOVUPS     1408(DI), Z7
+	VMOVUPS     1472(DI), Z8
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z8, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*1)
+	VSUBPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*2)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     1536(DI), Z5
+	VMOVUPS     1600(DI), Z6
+	VMOVUPS     1664(DI), Z7
+	VMOVUPS     1728(DI), Z8
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z8, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*1)
+	VSUBPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*2)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     1792(DI), Z5
+	VMOVUPS     1856(DI), Z6
+	VMOVUPS     1920(DI), Z7
+	VMOVUPS     1984(DI), Z8
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z8, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*1)
+	VSUBPS      Z10, Z9, Z7
+	VMOVUPS     Z7, (R13)(SI*2)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(SI*4)
+	ADDQ        $0x00000100, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r6c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r6c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits6r6c2AVX512(SB), $1088-68
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    hits+40(FP), BX
+	MOVQ    bias+56(FP), SI
+	SHLQ    $0x02, yRow+32(FP)
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (CX)(CX*2), R8
+	LEAQ    (CX)(CX*4), R9
+	LEAQ    (R8)(CX*4), R8
+	IMUL3Q  $0x00000008, CX, R9
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputHits6r6c2AVX512_tile:
+	MOVQ         AX, R10
+	VMOVUPS      (R10), Z5
+	VMOVUPS      (R10)(CX*1), Z6
+	VMOVUPS      (R10)(CX*2), Z7
+	VMOVUPS      (R10)(R8*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, (DI)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 64(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z5
+	VMOVUPS      (R10)(CX*1), Z6
+	VMOVUPS      (R10)(CX*2), Z7
+	VMOVUPS      (R10)(R8*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 128(DI)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 192(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z5
+	VMOVUPS      (R10)(CX*1), Z6
+	VMOVUPS      (R10)(CX*2), Z7
+	VMOVUPS      (R10)(R8*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 256(DI)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 320(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z5
+	VMOVUPS      (R10)(CX*1), Z6
+	VMOVUPS      (R10)(CX*2), Z7
+	VMOVUPS      (R10)(R8*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 384(DI)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 448(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z5
+	VMOVUPS      (R10)(CX*1), Z6
+	VMOVUPS      (R10)(CX*2), Z7
+	VMOVUPS      (R10)(R8*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 512(DI)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 576(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z5
+	VMOVUPS      (R10)(CX*1), Z6
+	VMOVUPS      (R10)(CX*2), Z7
+	VMOVUPS      (R10)(R8*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 640(DI)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 704(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z5
+	VMOVUPS      (R10)(CX*1), Z6
+	VMOVUPS      (R10)(CX*2), Z7
+	VMOVUPS      (R10)(R8*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 768(DI)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 832(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z5
+	VMOVUPS      (R10)(CX*1), Z6
+	VMOVUPS      (R10)(CX*2), Z7
+	VMOVUPS      (R10)(R8*1), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z5, 896(DI)
+	VSUBPS       Z7, Z6, Z5
+	VADDPS       Z8, Z5, Z5
+	VMOVAPS      Z5, 960(DI)
+	VMOVUPS      (DI), Z5
+	VMOVUPS      128(DI), Z6
+	VMOVUPS      256(DI), Z7
+	VMOVUPS      384(DI), Z8
+	VMOVUPS      512(DI), Z9
+	VMOVUPS      640(DI), Z10
+	VMOVUPS      768(DI), Z11
+	VMOVUPS      896(DI), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z6, Z11
+	VFMADD231PS  Z0, Z8, Z11
+	VFMADD231PS  Z3, Z10, Z11
+	VMOVAPS      Z13, Z14
+	VFMADD231PS  Z1, Z7, Z14
+	VFMADD231PS  Z2, Z9, Z14
+	VMOVAPS      Z6, Z15
+	VFMADD231PS  Z2, Z8, Z15
+	VFMADD231PS  Z1, Z10, Z15
+	VMOVAPS      Z13, Z13
+	VFMADD231PS  Z3, Z7, Z13
+	VFMADD231PS  Z0, Z9, Z13
+	VADDPS       Z6, Z12, Z6
+	VFMADD231PS  Z4, Z8, Z6
+	VADDPS       Z10, Z6, Z6
+	VADDPS       (SI), Z5, Z5
+	VMOVAPS      Z5, (DI)
+	VADDPS       (SI), Z11, Z11
+	VMOVAPS      Z11, 128(DI)
+	VADDPS       (SI), Z14, Z14
+	VMOVAPS      Z14, 256(DI)
+	VADDPS       (SI), Z15, Z15
+	VMOVAPS      Z15, 384(DI)
+	VADDPS       (SI), Z13, Z13
+	VMOVAPS      Z13, 512(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 640(DI)
+	VMOVUPS      64(DI), Z6
+	VMOVUPS      192(DI), Z11
+	VMOVUPS      320(DI), Z12
+	VMOVUPS      448(DI), Z9
+	VMOVUPS      576(DI), Z13
+	VMOVUPS      704(DI), Z7
+	VMOVUPS      832(DI), Z8
+	VMOVUPS      960(DI), Z5
+	VADDPS       Z12, Z11, Z10
+	VSUBPS       Z12, Z11, Z11
+	VADDPS       Z13, Z9, Z12
+	VSUBPS       Z13, Z9, Z13
+	VADDPS       Z8, Z7, Z14
+	VSUBPS       Z8, Z7, Z15
+	VADDPS       Z10, Z6, Z6
+	VADDPS       Z12, Z6, Z6
+	VFMADD231PS  Z4, Z14, Z6
+	VMOVAPS      Z11, Z7
+	VFMADD231PS  Z0, Z13, Z7
+	VFMADD231PS  Z3, Z15, Z7
+	VMOVAPS      Z10, Z8
+	VFMADD231PS  Z1, Z12, Z8
+	VFMADD231PS  Z2, Z14, Z8
+	VMOVAPS      Z11, Z9
+	VFMADD231PS  Z2, Z13, Z9
+	VFMADD231PS  Z1, Z15, Z9
+	VMOVAPS      Z10, Z10
+	VFMADD231PS  Z3, Z12, Z10
+	VFMADD231PS  Z0, Z14, Z10
+	VADDPS       Z11, Z5, Z5
+	VFMADD231PS  Z4, Z13, Z5
+	VADDPS       Z15, Z5, Z11
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VADDPS       (SI), Z8, Z8
+	VADDPS       (SI), Z9, Z9
+	VADDPS       (SI), Z10, Z10
+	VADDPS       (SI), Z11, Z11
+	VBROADCASTSS lo+64(FP), Z5
+	VMAXPS       Z7, Z6, Z12
+	VMAXPS       (DI), Z12, Z12
+	VMAXPS       128(DI), Z12, Z12
+	MOVQ         BX, R10
+	VCMPPS       $0x01, Z12, Z5, K1
+	VCMPPS       $0x00, (DI), Z12, K1, K2
+	KMOVW        K2, (R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z12, K1, K2
+	KMOVW        K2, 2(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 128(DI), Z12, K1, K2
+	KMOVW        K2, 4(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z12, K1, K2
+	KMOVW        K2, 6(R10)
+	VMAXPS       Z12, Z5, Z12
+	MOVQ         DX, R10
+	VMOVUPS      Z12, (R10)
+	VMAXPS       Z9, Z8, Z6
+	VMAXPS       256(DI), Z6, Z6
+	VMAXPS       384(DI), Z6, Z6
+	MOVQ         BX, R10
+	ADDQ         hitsRow+48(FP), R10
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 256(DI), Z6, K1, K2
+	KMOVW        K2, (R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z8, Z6, K1, K2
+	KMOVW        K2, 2(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 384(DI), Z6, K1, K2
+	KMOVW        K2, 4(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z9, Z6, K1, K2
+	KMOVW        K2, 6(R10)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R10
+	ADDQ         yRow+32(FP), R10
+	VMOVUPS      Z6, (R10)
+	VMAXPS       Z11, Z10, Z6
+	VMAXPS       512(DI), Z6, Z6
+	VMAXPS       640(DI), Z6, Z6
+	MOVQ         BX, R10
+	ADDQ         hitsRow+48(FP), R10
+	ADDQ         hitsRow+48(FP), R10
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 512(DI), Z6, K1, K2
+	KMOVW        K2, (R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z10, Z6, K1, K2
+	KMOVW        K2, 2(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 640(DI), Z6, K1, K2
+	KMOVW        K2, 4(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z11, Z6, K1, K2
+	KMOVW        K2, 6(R10)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R10
+	ADDQ         yRow+32(FP), R10
+	ADDQ         yRow+32(FP), R10
+	VMOVUPS      Z6, (R10)
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r6c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r6c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputMask6r6c2AVX512(SB), $1088-56
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    x+40(FP), BX
+	SHLQ    $0x02, yRow+32(FP)
+	SHLQ    $0x02, xRow+48(FP)
+	LEAQ    (SP), SI
+	ADDQ    $0x3f, SI
+	ANDQ    $-64, SI
+	LEAQ    (CX)(CX*2), DI
+	LEAQ    (CX)(CX*4), R8
+	LEAQ    (DI)(CX*4), DI
+	IMUL3Q  $0x00000008, CX, R8
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputMask6r6c2AVX512_tile:
+	MOVQ        BX, R10
+	PREFETCHT1  768(R10)
+	PREFETCHT1  832(R10)
+	ADDQ        xRow+48(FP), R10
+	PREFETCHT1  768(R10)
+	PREFETCHT1  832(R10)
+	ADDQ        xRow+48(FP), R10
+	PREFETCHT1  768(R10)
+	PREFETCHT1  832(R10)
+	ADDQ        xRow+48(FP), R10
+	PREFETCHT1  768(R10)
+	PREFETCHT1  832(R10)
+	ADDQ        xRow+48(FP), R10
+	PREFETCHT1  768(R10)
+	PREFETCHT1  832(R10)
+	ADDQ        xRow+48(FP), R10
+	PREFETCHT1  768(R10)
+	PREFETCHT1  832(R10)
+	ADDQ        xRow+48(FP), R10
+	MOVQ        AX, R9
+	VMOVUPS     (R9), Z5
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, (SI)
+	VSUBPS      Z7, Z6, Z5
+	VADDPS      Z8, Z5, Z5
+	VMOVAPS     Z5, 64(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Z5
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 128(SI)
+	VSUBPS      Z7, Z6, Z5
+	VADDPS      Z8, Z5, Z5
+	VMOVAPS     Z5, 192(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Z5
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 256(SI)
+	VSUBPS      Z7, Z6, Z5
+	VADDPS      Z8, Z5, Z5
+	VMOVAPS     Z5, 320(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Z5
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 384(SI)
+	VSUBPS      Z7, Z6, Z5
+	VADDPS      Z8, Z5, Z5
+	VMOVAPS     Z5, 448(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Z5
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 512(SI)
+	VSUBPS      Z7, Z6, Z5
+	VADDPS      Z8, Z5, Z5
+	VMOVAPS     Z5, 576(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Z5
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 640(SI)
+	VSUBPS      Z7, Z6, Z5
+	VADDPS      Z8, Z5, Z5
+	VMOVAPS     Z5, 704(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Z5
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 768(SI)
+	VSUBPS      Z7, Z6, Z5
+	VADDPS      Z8, Z5, Z5
+	VMOVAPS     Z5, 832(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Z5
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z5, 896(SI)
+	VSUBPS      Z7, Z6, Z5
+	VADDPS      Z8, Z5, Z5
+	VMOVAPS     Z5, 960(SI)
+	VMOVUPS     (SI), Z5
+	VMOVUPS     128(SI), Z6
+	VMOVUPS     256(SI), Z7
+	VMOVUPS     384(SI), Z8
+	VMOVUPS     512(SI), Z11
+	VMOVUPS     640(SI), Z12
+	VMOVUPS     768(SI), Z13
+	VMOVUPS     896(SI), Z14
+	VADDPS      Z7, Z6, Z15
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z11, Z8, Z7
+	VSUBPS      Z11, Z8, Z8
+	VADDPS      Z13, Z12, Z11
+	VSUBPS      Z13, Z12, Z12
+	VADDPS      Z15, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z11, Z5
+	VMOVAPS     Z6, Z13
+	VFMADD231PS Z0, Z8, Z13
+	VFMADD231PS Z3, Z12, Z13
+	VMOVAPS     Z15, Z16
+	VFMADD231PS Z1, Z7, Z16
+	VFMADD231PS Z2, Z11, Z16
+	VMOVAPS     Z6, Z17
+	VFMADD231PS Z2, Z8, Z17
+	VFMADD231PS Z1, Z12, Z17
+	VMOVAPS     Z15, Z15
+	VFMADD231PS Z3, Z7, Z15
+	VFMADD231PS Z0, Z11, Z15
+	VADDPS      Z6, Z14, Z6
+	VFMADD231PS Z4, Z8, Z6
+	VADDPS      Z12, Z6, Z6
+	VPXORD      Z9, Z9, Z9
+	MOVQ        DX, R9
+	MOVQ        BX, R10
+	VCMPPS      $0x01, (R10), Z9, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, (R10), Z9, K1
+	VMOVAPS.Z   Z13, K1, Z13
+	VMOVUPS     Z13, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, (R10), Z9, K1
+	VMOVAPS.Z   Z16, K1, Z16
+	VMOVUPS     Z16, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, (R10), Z9, K1
+	VMOVAPS.Z   Z17, K1, Z17
+	VMOVUPS     Z17, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, (R10), Z9, K1
+	VMOVAPS.Z   Z15, K1, Z15
+	VMOVUPS     Z15, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, (R10), Z9, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, (R9)
+	VMOVUPS     64(SI), Z5
+	VMOVUPS     192(SI), Z6
+	VMOVUPS     320(SI), Z7
+	VMOVUPS     448(SI), Z8
+	VMOVUPS     576(SI), Z11
+	VMOVUPS     704(SI), Z12
+	VMOVUPS     832(SI), Z13
+	VMOVUPS     960(SI), Z14
+	VADDPS      Z7, Z6, Z15
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z11, Z8, Z7
+	VSUBPS      Z11, Z8, Z8
+	VADDPS      Z13, Z12, Z11
+	VSUBPS      Z13, Z12, Z12
+	VADDPS      Z15, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z11, Z5
+	VMOVAPS     Z6, Z13
+	VFMADD231PS Z0, Z8, Z13
+	VFMADD231PS Z3, Z12, Z13
+	VMOVAPS     Z15, Z16
+	VFMADD231PS Z1, Z7, Z16
+	VFMADD231PS Z2, Z11, Z16
+	VMOVAPS     Z6, Z17
+	VFMADD231PS Z2, Z8, Z17
+	VFMADD231PS Z1, Z12, Z17
+	VMOVAPS     Z15, Z15
+	VFMADD231PS Z3, Z7, Z15
+	VFMADD231PS Z0, Z11, Z15
+	VADDPS      Z6, Z14, Z6
+	VFMADD231PS Z4, Z8, Z6
+	VADDPS      Z12, Z6, Z6
+	VPXORD      Z10, Z10, Z10
+	MOVQ        DX, R9
+	MOVQ        BX, R10
+	VCMPPS      $0x01, 64(R10), Z10, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, 64(R10), Z10, K1
+	VMOVAPS.Z   Z13, K1, Z13
+	VMOVUPS     Z13, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, 64(R10), Z10, K1
+	VMOVAPS.Z   Z16, K1, Z16
+	VMOVUPS     Z16, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, 64(R10), Z10, K1
+	VMOVAPS.Z   Z17, K1, Z17
+	VMOVUPS     Z17, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, 64(R10), Z10, K1
+	VMOVAPS.Z   Z15, K1, Z15
+	VMOVUPS     Z15, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, 64(R10), Z10, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 64(R9)
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r6c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r6c2AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGrad6r6c2AVX512(SB), $1088-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R10
+	LEAQ    (SI)(SI*2), R10
+	LEAQ    (SI)(SI*4), R11
+	LEAQ    (R10)(SI*4), R10
+	IMUL3Q  $0x00000008, SI, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoGrad6r6c2AVX512_tile:
+	VMOVUPS     (CX), Z5
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Z6
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Z7
+	PREFETCHT1  768(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Z8
+	PREFETCHT1  768(CX)(R8*1)
+	VMOVUPS     (CX)(DX*4), Z9
+	PREFETCHT1  768(CX)(DX*4)
+	VMOVUPS     (CX)(R9*1), Z10
+	PREFETCHT1  768(CX)(R9*1)
+	VMOVAPS     Z5, (DI)
+	VMOVAPS     Z10, 896(DI)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVAPS     Z15, 128(DI)
+	VSUBPS      Z12, Z11, Z11
+	VMOVAPS     Z11, 256(DI)
+	VADDPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 384(DI)
+	VSUBPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 512(DI)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 640(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 768(DI)
+	VMOVUPS     64(CX), Z5
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Z6
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Z7
+	PREFETCHT1  832(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Z8
+	PREFETCHT1  832(CX)(R8*1)
+	VMOVUPS     64(CX)(DX*4), Z9
+	PREFETCHT1  832(CX)(DX*4)
+	VMOVUPS     64(CX)(R9*1), Z10
+	PREFETCHT1  832(CX)(R9*1)
+	VMOVAPS     Z5, 64(DI)
+	VMOVAPS     Z10, 960(DI)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVAPS     Z15, 192(DI)
+	VSUBPS      Z12, Z11, Z11
+	VMOVAPS     Z11, 320(DI)
+	VADDPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 448(DI)
+	VSUBPS      Z14, Z13, Z11
+	VMOVAPS     Z11, 576(DI)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 704(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 832(DI)
+	MOVQ        BX, R12
+	VMOVUPS     (DI), Z5
+	VMOVUPS     64(DI), Z6
+	VMOVUPS     Z5, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R12)(SI*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     128(DI), Z5
+	VMOVUPS     192(DI), Z6
+	VMOVUPS     Z5, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R12)(SI*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     256(DI), Z5
+	VMOVUPS     320(DI), Z6
+	VMOVUPS     Z5, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R12)(SI*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     384(DI), Z5
+	VMOVUPS     448(DI), Z6
+	VMOVUPS     Z5, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R12)(SI*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     512(DI), Z5
+	VMOVUPS     576(DI), Z6
+	VMOVUPS     Z5, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R12)(SI*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     640(DI), Z5
+	VMOVUPS     704(DI), Z6
+	VMOVUPS     Z5, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R12)(SI*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     768(DI), Z5
+	VMOVUPS     832(DI), Z6
+	VMOVUPS     Z5, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R12)(SI*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     896(DI), Z5
+	VMOVUPS     960(DI), Z6
+	VMOVUPS     Z5, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R12)(SI*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r6c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r4c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits6r4c6AVX512(SB), $2368-68
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    hits+40(FP), BX
+	MOVQ    bias+56(FP), SI
+	SHLQ    $0x02, yRow+32(FP)
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (CX)(CX*2), R8
+	LEAQ    (CX)(CX*4), R9
+	LEAQ    (R8)(CX*4), R10
+	IMUL3Q  $0x00000008, CX, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputHits6r4c6AVX512_tile:
+	MOVQ         AX, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, (DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 64(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 128(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 192(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 256(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 320(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 384(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 448(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 512(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 576(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 640(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 704(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 768(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 832(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 896(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 960(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1024(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1088(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1152(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1216(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 1280(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 1344(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1408(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1472(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1536(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1600(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 1664(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 1728(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1792(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1856(DI)
+	ADDQ         R11, R12
+	ADDQ         R11, R12
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1920(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1984(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 2048(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 2112(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 2176(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 2240(DI)
+	VMOVUPS      (DI), Z5
+	VMOVUPS      384(DI), Z6
+	VMOVUPS      768(DI), Z7
+	VMOVUPS      1152(DI), Z8
+	VMOVUPS      1536(DI), Z9
+	VMOVUPS      1920(DI), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  Z0, Z8, Z9
+	VMOVAPS      Z11, Z11
+	VFMADD231PS  Z1, Z7, Z11
+	VADDPS       Z6, Z10, Z6
+	VFMADD231PS  Z2, Z8, Z6
+	VADDPS       (SI), Z5, Z5
+	VMOVAPS      Z5, (DI)
+	VADDPS       (SI), Z9, Z9
+	VMOVAPS      Z9, 384(DI)
+	VADDPS       (SI), Z11, Z11
+	VMOVAPS      Z11, 768(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 1152(DI)
+	VMOVUPS      64(DI), Z6
+	VMOVUPS      448(DI), Z10
+	VMOVUPS      832(DI), Z11
+	VMOVUPS      1216(DI), Z5
+	VMOVUPS      1600(DI), Z7
+	VMOVUPS      1984(DI), Z9
+	VADDPS       Z11, Z10, Z8
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z7, Z5, Z11
+	VSUBPS       Z7, Z5, Z5
+	VADDPS       Z8, Z6, Z6
+	VADDPS       Z11, Z6, Z6
+	VMOVAPS      Z10, Z7
+	VFMADD231PS  Z0, Z5, Z7
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  Z1, Z11, Z8
+	VADDPS       Z10, Z9, Z9
+	VFMADD231PS  Z2, Z5, Z9
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VADDPS       (SI), Z8, Z8
+	VADDPS       (SI), Z9, Z9
+	VBROADCASTSS lo+64(FP), Z5
+	VMAXPS       Z7, Z6, Z10
+	VMAXPS       (DI), Z10, Z10
+	VMAXPS       384(DI), Z10, Z10
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Z10, Z5, K1
+	VCMPPS       $0x00, (DI), Z10, K1, K2
+	KMOVW        K2, (R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z10, K1, K2
+	KMOVW        K2, 2(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 384(DI), Z10, K1, K2
+	KMOVW        K2, 4(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z10, K1, K2
+	KMOVW        K2, 6(R12)
+	VMAXPS       Z10, Z5, Z10
+	MOVQ         DX, R12
+	VMOVUPS      Z10, (R12)
+	VMAXPS       Z9, Z8, Z6
+	VMAXPS       768(DI), Z6, Z6
+	VMAXPS       1152(DI), Z6, Z6
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 768(DI), Z6, K1, K2
+	KMOVW        K2, (R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z8, Z6, K1, K2
+	KMOVW        K2, 2(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 1152(DI), Z6, K1, K2
+	KMOVW        K2, 4(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z9, Z6, K1, K2
+	KMOVW        K2, 6(R12)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Z6, (R12)
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      512(DI), Z6
+	VMOVUPS      896(DI), Z7
+	VMOVUPS      1280(DI), Z8
+	VMOVUPS      1664(DI), Z9
+	VMOVUPS      2048(DI), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  Z0, Z8, Z9
+	VMOVAPS      Z11, Z11
+	VFMADD231PS  Z1, Z7, Z11
+	VADDPS       Z6, Z10, Z6
+	VFMADD231PS  Z2, Z8, Z6
+	VADDPS       (SI), Z5, Z5
+	VMOVAPS      Z5, 128(DI)
+	VADDPS       (SI), Z9, Z9
+	VMOVAPS      Z9, 512(DI)
+	VADDPS       (SI), Z11, Z11
+	VMOVAPS      Z11, 896(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 1280(DI)
+	VMOVUPS      192(DI), Z6
+	VMOVUPS      576(DI), Z10
+	VMOVUPS      960(DI), Z11
+	VMOVUPS      1344(DI), Z5
+	VMOVUPS      1728(DI), Z7
+	VMOVUPS      2112(DI), Z9
+	VADDPS       Z11, Z10, Z8
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z7, Z5, Z11
+	VSUBPS       Z7, Z5, Z5
+	VADDPS       Z8, Z6, Z6
+	VADDPS       Z11, Z6, Z6
+	VMOVAPS      Z10, Z7
+	VFMADD231PS  Z0, Z5, Z7
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  Z1, Z11, Z8
+	VADDPS       Z10, Z9, Z9
+	VFMADD231PS  Z2, Z5, Z9
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VADDPS       (SI), Z8, Z8
+	VADDPS       (SI), Z9, Z9
+	VBROADCASTSS lo+64(FP), Z5
+	VMAXPS       Z7, Z6, Z10
+	VMAXPS       128(DI), Z10, Z10
+	VMAXPS       512(DI), Z10, Z10
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Z10, Z5, K1
+	VCMPPS       $0x00, 128(DI), Z10, K1, K2
+	KMOVW        K2, 8(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z10, K1, K2
+	KMOVW        K2, 10(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 512(DI), Z10, K1, K2
+	KMOVW        K2, 12(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z10, K1, K2
+	KMOVW        K2, 14(R12)
+	VMAXPS       Z10, Z5, Z10
+	MOVQ         DX, R12
+	VMOVUPS      Z10, 64(R12)
+	VMAXPS       Z9, Z8, Z6
+	VMAXPS       896(DI), Z6, Z6
+	VMAXPS       1280(DI), Z6, Z6
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 896(DI), Z6, K1, K2
+	KMOVW        K2, 8(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z8, Z6, K1, K2
+	KMOVW        K2, 10(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 1280(DI), Z6, K1, K2
+	KMOVW        K2, 12(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z9, Z6, K1, K2
+	KMOVW        K2, 14(R12)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Z6, 64(R12)
+	VMOVUPS      256(DI), Z5
+	VMOVUPS      640(DI), Z6
+	VMOVUPS      1024(DI), Z7
+	VMOVUPS      1408(DI), Z8
+	VMOVUPS      1792(DI), Z9
+	VMOVUPS      2176(DI), Z10
+	VADDPS       Z7, Z6, Z11
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VMOVAPS      Z6, Z9
+	VFMADD231PS  Z0, Z8, Z9
+	VMOVAPS      Z11, Z11
+	VFMADD231PS  Z1, Z7, Z11
+	VADDPS       Z6, Z10, Z6
+	VFMADD231PS  Z2, Z8, Z6
+	VADDPS       (SI), Z5, Z5
+	VMOVAPS      Z5, 256(DI)
+	VADDPS       (SI), Z9, Z9
+	VMOVAPS      Z9, 640(DI)
+	VADDPS       (SI), Z11, Z11
+	VMOVAPS      Z11, 1024(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 1408(DI)
+	VMOVUPS      320(DI), Z6
+	VMOVUPS      704(DI), Z10
+	VMOVUPS      1088(DI), Z11
+	VMOVUPS      1472(DI), Z5
+	VMOVUPS      1856(DI), Z7
+	VMOVUPS      2240(DI), Z9
+	VADDPS       Z11, Z10, Z8
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z7, Z5, Z11
+	VSUBPS       Z7, Z5, Z5
+	VADDPS       Z8, Z6, Z6
+	VADDPS       Z11, Z6, Z6
+	VMOVAPS      Z10, Z7
+	VFMADD231PS  Z0, Z5, Z7
+	VMOVAPS      Z8, Z8
+	VFMADD231PS  Z1, Z11, Z8
+	VADDPS       Z10, Z9, Z9
+	VFMADD231PS  Z2, Z5, Z9
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VADDPS       (SI), Z8, Z8
+	VADDPS       (SI), Z9, Z9
+	VBROADCASTSS lo+64(FP), Z5
+	VMAXPS       Z7, Z6, Z10
+	VMAXPS       256(DI), Z10, Z10
+	VMAXPS       640(DI), Z10, Z10
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Z10, Z5, K1
+	VCMPPS       $0x00, 256(DI), Z10, K1, K2
+	KMOVW        K2, 16(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z10, K1, K2
+	KMOVW        K2, 18(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 640(DI), Z10, K1, K2
+	KMOVW        K2, 20(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z10, K1, K2
+	KMOVW        K2, 22(R12)
+	VMAXPS       Z10, Z5, Z10
+	MOVQ         DX, R12
+	VMOVUPS      Z10, 128(R12)
+	VMAXPS       Z9, Z8, Z6
+	VMAXPS       1024(DI), Z6, Z6
+	VMAXPS       1408(DI), Z6, Z6
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Z6, Z5, K1
+	VCMPPS       $0x00, 1024(DI), Z6, K1, K2
+	KMOVW        K2, 16(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z8, Z6, K1, K2
+	KMOVW        K2, 18(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 1408(DI), Z6, K1, K2
+	KMOVW        K2, 20(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z9, Z6, K1, K2
+	KMOVW        K2, 22(R12)
+	VMAXPS       Z6, Z5, Z6
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Z6, 128(R12)
+	ADDQ         $0x000000c0, DX
+	ADDQ         $0x18, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r4c6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r4c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputMask6r4c6AVX512(SB), $2368-56
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    x+40(FP), BX
+	SHLQ    $0x02, yRow+32(FP)
+	SHLQ    $0x02, xRow+48(FP)
+	LEAQ    (SP), SI
+	ADDQ    $0x3f, SI
+	ANDQ    $-64, SI
+	LEAQ    (CX)(CX*2), DI
+	LEAQ    (CX)(CX*4), R8
+	LEAQ    (DI)(CX*4), R9
+	IMUL3Q  $0x00000008, CX, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputMask6r4c6AVX512_tile:
+	MOVQ        BX, R12
+	PREFETCHT1  768(R12)
+	PREFETCHT1  832(R12)
+	PREFETCHT1  896(R12)
+	PREFETCHT1  960(R12)
+	PREFETCHT1  1024(R12)
+	PREFETCHT1  1088(R12)
+	ADDQ        xRow+48(FP), R12
+	PREFETCHT1  768(R12)
+	PREFETCHT1  832(R12)
+	PREFETCHT1  896(R12)
+	PREFETCHT1  960(R12)
+	PREFETCHT1  1024(R12)
+	PREFETCHT1  1088(R12)
+	ADDQ        xRow+48(FP), R12
+	PREFETCHT1  768(R12)
+	PREFETCHT1  832(R12)
+	PREFETCHT1  896(R12)
+	PREFETCHT1  960(R12)
+	PREFETCHT1  1024(R12)
+	PREFETCHT1  1088(R12)
+	ADDQ        xRow+48(FP), R12
+	PREFETCHT1  768(R12)
+	PREFETCHT1  832(R12)
+	PREFETCHT1  896(R12)
+	PREFETCHT1  960(R12)
+	PREFETCHT1  1024(R12)
+	PREFETCHT1  1088(R12)
+	ADDQ        xRow+48(FP), R12
+	MOVQ        AX, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, (SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 64(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 128(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 192(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 256(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 320(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 384(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 448(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 512(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 576(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 640(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 704(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 768(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 832(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 896(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 960(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 1024(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 1088(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 1152(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 1216(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 1280(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 1344(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 1408(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 1472(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 1536(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 1600(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 1664(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 1728(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 1792(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 1856(SI)
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 1920(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 1984(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 2048(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 2112(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 2176(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 2240(SI)
+	VMOVUPS     (SI), Z5
+	VMOVUPS     384(SI), Z6
+	VMOVUPS     768(SI), Z7
+	VMOVUPS     1152(SI), Z8
+	VMOVUPS     1536(SI), Z9
+	VMOVUPS     1920(SI), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z6, Z9
+	VFMADD231PS Z0, Z8, Z9
+	VMOVAPS     Z11, Z11
+	VFMADD231PS Z1, Z7, Z11
+	VADDPS      Z6, Z10, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VPXORD      Z14, Z14, Z14
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, (R12), Z14, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Z14, K1
+	VMOVAPS.Z   Z9, K1, Z9
+	VMOVUPS     Z9, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Z14, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Z14, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, (R11)
+	VMOVUPS     64(SI), Z5
+	VMOVUPS     448(SI), Z6
+	VMOVUPS     832(SI), Z7
+	VMOVUPS     1216(SI), Z8
+	VMOVUPS     1600(SI), Z9
+	VMOVUPS     1984(SI), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z6, Z9
+	VFMADD231PS Z0, Z8, Z9
+	VMOVAPS     Z11, Z11
+	VFMADD231PS Z1, Z7, Z11
+	VADDPS      Z6, Z10, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VPXORD      Z15, Z15, Z15
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 64(R12), Z15, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Z15, K1
+	VMOVAPS.Z   Z9, K1, Z9
+	VMOVUPS     Z9, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Z15, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Z15, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 64(R11)
+	VMOVUPS     128(SI), Z5
+	VMOVUPS     512(SI), Z6
+	VMOVUPS     896(SI), Z7
+	VMOVUPS     1280(SI), Z8
+	VMOVUPS     1664(SI), Z9
+	VMOVUPS     2048(SI), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z6, Z9
+	VFMADD231PS Z0, Z8, Z9
+	VMOVAPS     Z11, Z11
+	VFMADD231PS Z1, Z7, Z11
+	VADDPS      Z6, Z10, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VPXORD      Z16, Z16, Z16
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 128(R12), Z16, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Z16, K1
+	VMOVAPS.Z   Z9, K1, Z9
+	VMOVUPS     Z9, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Z16, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Z16, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 128(R11)
+	VMOVUPS     192(SI), Z5
+	VMOVUPS     576(SI), Z6
+	VMOVUPS     960(SI), Z7
+	VMOVUPS     1344(SI), Z8
+	VMOVUPS     1728(SI), Z9
+	VMOVUPS     2112(SI), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z6, Z9
+	VFMADD231PS Z0, Z8, Z9
+	VMOVAPS     Z11, Z11
+	VFMADD231PS Z1, Z7, Z11
+	VADDPS      Z6, Z10, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VPXORD      Z17, Z17, Z17
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 192(R12), Z17, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Z17, K1
+	VMOVAPS.Z   Z9, K1, Z9
+	VMOVUPS     Z9, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Z17, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Z17, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 192(R11)
+	VMOVUPS     256(SI), Z5
+	VMOVUPS     640(SI), Z6
+	VMOVUPS     1024(SI), Z7
+	VMOVUPS     1408(SI), Z8
+	VMOVUPS     1792(SI), Z9
+	VMOVUPS     2176(SI), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z6, Z9
+	VFMADD231PS Z0, Z8, Z9
+	VMOVAPS     Z11, Z11
+	VFMADD231PS Z1, Z7, Z11
+	VADDPS      Z6, Z10, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VPXORD      Z18, Z18, Z18
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 256(R12), Z18, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 256(R12), Z18, K1
+	VMOVAPS.Z   Z9, K1, Z9
+	VMOVUPS     Z9, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 256(R12), Z18, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 256(R12), Z18, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 256(R11)
+	VMOVUPS     320(SI), Z5
+	VMOVUPS     704(SI), Z6
+	VMOVUPS     1088(SI), Z7
+	VMOVUPS     1472(SI), Z8
+	VMOVUPS     1856(SI), Z9
+	VMOVUPS     2240(SI), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VMOVAPS     Z6, Z9
+	VFMADD231PS Z0, Z8, Z9
+	VMOVAPS     Z11, Z11
+	VFMADD231PS Z1, Z7, Z11
+	VADDPS      Z6, Z10, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VPXORD      Z19, Z19, Z19
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 320(R12), Z19, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 320(R12), Z19, K1
+	VMOVAPS.Z   Z9, K1, Z9
+	VMOVUPS     Z9, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 320(R12), Z19, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 320(R12), Z19, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 320(R11)
+	ADDQ        $0x00000180, DX
+	ADDQ        $0x00000180, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r4c6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r4c6AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGrad6r4c6AVX512(SB), $2368-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R9
+	LEAQ    (SI)(SI*2), R9
+	LEAQ    (SI)(SI*4), R10
+	LEAQ    (R9)(SI*4), R11
+	IMUL3Q  $0x00000008, SI, R12
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoGrad6r4c6AVX512_tile:
+	VMOVUPS     (CX), Z5
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Z6
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Z7
+	PREFETCHT1  768(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Z8
+	PREFETCHT1  768(CX)(R8*1)
+	VMOVAPS     Z5, (DI)
+	VMOVAPS     Z8, 1920(DI)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVAPS     Z7, 384(DI)
+	VSUBPS      Z10, Z9, Z7
+	VMOVAPS     Z7, 768(DI)
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 1152(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 1536(DI)
+	VMOVUPS     64(CX), Z5
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Z6
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Z7
+	PREFETCHT1  832(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Z8
+	PREFETCHT1  832(CX)(R8*1)
+	VMOVAPS     Z5, 64(DI)
+	VMOVAPS     Z8, 1984(DI)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVAPS     Z7, 448(DI)
+	VSUBPS      Z10, Z9, Z7
+	VMOVAPS     Z7, 832(DI)
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 1216(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 1600(DI)
+	VMOVUPS     128(CX), Z5
+	PREFETCHT1  896(CX)
+	VMOVUPS     128(CX)(DX*1), Z6
+	PREFETCHT1  896(CX)(DX*1)
+	VMOVUPS     128(CX)(DX*2), Z7
+	PREFETCHT1  896(CX)(DX*2)
+	VMOVUPS     128(CX)(R8*1), Z8
+	PREFETCHT1  896(CX)(R8*1)
+	VMOVAPS     Z5, 128(DI)
+	VMOVAPS     Z8, 2048(DI)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVAPS     Z7, 512(DI)
+	VSUBPS      Z10, Z9, Z7
+	VMOVAPS     Z7, 896(DI)
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 1280(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 1664(DI)
+	VMOVUPS     192(CX), Z5
+	PREFETCHT1  960(CX)
+	VMOVUPS     192(CX)(DX*1), Z6
+	PREFETCHT1  960(CX)(DX*1)
+	VMOVUPS     192(CX)(DX*2), Z7
+	PREFETCHT1  960(CX)(DX*2)
+	VMOVUPS     192(CX)(R8*1), Z8
+	PREFETCHT1  960(CX)(R8*1)
+	VMOVAPS     Z5, 192(DI)
+	VMOVAPS     Z8, 2112(DI)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVAPS     Z7, 576(DI)
+	VSUBPS      Z10, Z9, Z7
+	VMOVAPS     Z7, 960(DI)
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 1344(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 1728(DI)
+	VMOVUPS     256(CX), Z5
+	PREFETCHT1  1024(CX)
+	VMOVUPS     256(CX)(DX*1), Z6
+	PREFETCHT1  1024(CX)(DX*1)
+	VMOVUPS     256(CX)(DX*2), Z7
+	PREFETCHT1  1024(CX)(DX*2)
+	VMOVUPS     256(CX)(R8*1), Z8
+	PREFETCHT1  1024(CX)(R8*1)
+	VMOVAPS     Z5, 256(DI)
+	VMOVAPS     Z8, 2176(DI)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVAPS     Z7, 640(DI)
+	VSUBPS      Z10, Z9, Z7
+	VMOVAPS     Z7, 1024(DI)
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 1408(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 1792(DI)
+	VMOVUPS     320(CX), Z5
+	PREFETCHT1  1088(CX)
+	VMOVUPS     320(CX)(DX*1), Z6
+	PREFETCHT1  1088(CX)(DX*1)
+	VMOVUPS     320(CX)(DX*2), Z7
+	PREFETCHT1  1088(CX)(DX*2)
+	VMOVUPS     320(CX)(R8*1), Z8
+	PREFETCHT1  1088(CX)(R8*1)
+	VMOVAPS     Z5, 320(DI)
+	VMOVAPS     Z8, 2240(DI)
+	VADDPS      Z7, Z5, Z9
+	VADDPS      Z8, Z6, Z10
+	VMOVAPS     Z5, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VMULPS      Z0, Z6, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VADDPS      Z10, Z9, Z7
+	VMOVAPS     Z7, 704(DI)
+	VSUBPS      Z10, Z9, Z7
+	VMOVAPS     Z7, 1088(DI)
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 1472(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 1856(DI)
+	MOVQ        BX, R13
+	VMOVUPS     (DI), Z5
+	VMOVUPS     64(DI), Z6
+	VMOVUPS     128(DI), Z7
+	VMOVUPS     192(DI), Z8
+	VMOVUPS     256(DI), Z9
+	VMOVUPS     320(DI), Z10
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z10, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R13)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R13)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R13)(R9*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R13)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(R9*2)
+	ADDQ        R12, R13
+	VMOVUPS     384(DI), Z5
+	VMOVUPS     448(DI), Z6
+	VMOVUPS     512(DI), Z7
+	VMOVUPS     576(DI), Z8
+	VMOVUPS     640(DI), Z9
+	VMOVUPS     704(DI), Z10
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z10, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R13)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R13)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R13)(R9*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R13)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(R9*2)
+	ADDQ        R12, R13
+	VMOVUPS     768(DI), Z5
+	VMOVUPS     832(DI), Z6
+	VMOVUPS     896(DI), Z7
+	VMOVUPS     960(DI), Z8
+	VMOVUPS     1024(DI), Z9
+	VMOVUPS     1088(DI), Z10
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z10, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R13)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R13)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R13)(R9*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R13)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(R9*2)
+	ADDQ        R12, R13
+	VMOVUPS     1152(DI), Z5
+	VMOVUPS     1216(DI), Z6
+	VMOVUPS     1280(DI), Z7
+	VMOVUPS     1344(DI), Z8
+	VMOVUPS     1408(DI), Z9
+	VMOVUPS     1472(DI), Z10
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z10, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R13)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R13)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R13)(R9*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R13)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(R9*2)
+	ADDQ        R12, R13
+	VMOVUPS     1536(DI), Z5
+	VMOVUPS     1600(DI), Z6
+	VMOVUPS     1664(DI), Z7
+	VMOVUPS     1728(DI), Z8
+	VMOVUPS     1792(DI), Z9
+	VMOVUPS     1856(DI), Z10
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z10, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R13)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R13)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R13)(R9*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R13)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(R9*2)
+	ADDQ        R12, R13
+	ADDQ        R12, R13
+	ADDQ        R12, R13
+	VMOVUPS     1920(DI), Z5
+	VMOVUPS     1984(DI), Z6
+	VMOVUPS     2048(DI), Z7
+	VMOVUPS     2112(DI), Z8
+	VMOVUPS     2176(DI), Z9
+	VMOVUPS     2240(DI), Z10
+	VMOVUPS     Z5, (R13)
+	VMOVUPS     Z10, (R13)(R11*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R13)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R13)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R13)(R9*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R13)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R13)(R10*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R13)(R9*2)
+	ADDQ        $0x00000180, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r4c6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r4c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits6r4c4AVX512(SB), $1600-68
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    hits+40(FP), BX
+	MOVQ    bias+56(FP), SI
+	SHLQ    $0x02, yRow+32(FP)
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (CX)(CX*2), R8
+	LEAQ    (CX)(CX*4), R9
+	LEAQ    (R8)(CX*4), R9
+	IMUL3Q  $0x00000008, CX, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoOutputHits6r4c4AVX512_tile:
+	MOVQ         AX, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(CX*1), Z4
+	VMOVUPS      (R11)(CX*2), Z5
+	VMOVUPS      (R11)(R8*1), Z6
+	VMOVUPS      (R11)(CX*4), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 64(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 128(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 192(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(CX*1), Z4
+	VMOVUPS      (R11)(CX*2), Z5
+	VMOVUPS      (R11)(R8*1), Z6
+	VMOVUPS      (R11)(CX*4), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 320(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 384(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 448(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(CX*1), Z4
+	VMOVUPS      (R11)(CX*2), Z5
+	VMOVUPS      (R11)(R8*1), Z6
+	VMOVUPS      (R11)(CX*4), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 576(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 640(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 704(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(CX*1), Z4
+	VMOVUPS      (R11)(CX*2), Z5
+	VMOVUPS      (R11)(R8*1), Z6
+	VMOVUPS      (R11)(CX*4), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 768(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 832(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 896(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 960(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(CX*1), Z4
+	VMOVUPS      (R11)(CX*2), Z5
+	VMOVUPS      (R11)(R8*1), Z6
+	VMOVUPS      (R11)(CX*4), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 1024(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 1088(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 1152(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 1216(DI)
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(CX*1), Z4
+	VMOVUPS      (R11)(CX*2), Z5
+	VMOVUPS      (R11)(R8*1), Z6
+	VMOVUPS      (R11)(CX*4), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 1280(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 1344(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 1408(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 1472(DI)
+	VMOVUPS      (DI), Z3
+	VMOVUPS      256(DI), Z4
+	VMOVUPS      512(DI), Z5
+	VMOVUPS      768(DI), Z6
+	VMOVUPS      1024(DI), Z7
+	VMOVUPS      1280(DI), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z4, Z7
+	VFMADD231PS  Z0, Z6, Z7
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  Z1, Z5, Z9
+	VADDPS       Z4, Z8, Z4
+	VFMADD231PS  Z2, Z6, Z4
+	VADDPS       (SI), Z3, Z3
+	VMOVAPS      Z3, (DI)
+	VADDPS       (SI), Z7, Z7
+	VMOVAPS      Z7, 256(DI)
+	VADDPS       (SI), Z9, Z9
+	VMOVAPS      Z9, 512(DI)
+	VADDPS       (SI), Z4, Z4
+	VMOVAPS      Z4, 768(DI)
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      320(DI), Z8
+	VMOVUPS      576(DI), Z9
+	VMOVUPS      832(DI), Z3
+	VMOVUPS      1088(DI), Z5
+	VMOVUPS      1344(DI), Z7
+	VADDPS       Z9, Z8, Z6
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z5, Z3, Z9
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z4, Z4
+	VADDPS       Z9, Z4, Z4
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z0, Z3, Z5
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  Z1, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z2, Z3, Z7
+	VADDPS       (SI), Z4, Z4
+	VADDPS       (SI), Z5, Z5
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VBROADCASTSS lo+64(FP), Z3
+	VMAXPS       Z5, Z4, Z8
+	VMAXPS       (DI), Z8, Z8
+	VMAXPS       256(DI), Z8, Z8
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Z8, Z3, K1
+	VCMPPS       $0x00, (DI), Z8, K1, K2
+	KMOVW        K2, (R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z4, Z8, K1, K2
+	KMOVW        K2, 2(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 256(DI), Z8, K1, K2
+	KMOVW        K2, 4(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z5, Z8, K1, K2
+	KMOVW        K2, 6(R11)
+	VMAXPS       Z8, Z3, Z8
+	MOVQ         DX, R11
+	VMOVUPS      Z8, (R11)
+	VMAXPS       Z7, Z6, Z4
+	VMAXPS       512(DI), Z4, Z4
+	VMAXPS       768(DI), Z4, Z4
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
+	VCMPPS       $0x01, Z4, Z3, K1
+	VCMPPS       $0x00, 512(DI), Z4, K1, K2
+	KMOVW        K2, (R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z4, K1, K2
+	KMOVW        K2, 2(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 768(DI), Z4, K1, K2
+	KMOVW        K2, 4(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z4, K1, K2
+	KMOVW        K2, 6(R11)
+	VMAXPS       Z4, Z3, Z4
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Z4, (R11)
+	VMOVUPS      128(DI), Z3
+	VMOVUPS      384(DI), Z4
+	VMOVUPS      640(DI), Z5
+	VMOVUPS      896(DI), Z6
+	VMOVUPS      1152(DI), Z7
+	VMOVUPS      1408(DI), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z4, Z7
+	VFMADD231PS  Z0, Z6, Z7
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  Z1, Z5, Z9
+	VADDPS       Z4, Z8, Z4
+	VFMADD231PS  Z2, Z6, Z4
+	VADDPS       (SI), Z3, Z3
+	VMOVAPS      Z3, 128(DI)
+	VADDPS       (SI), Z7, Z7
+	VMOVAPS      Z7, 384(DI)
+	VADDPS       (SI), Z9, Z9
+	VMOVAPS      Z9, 640(DI)
+	VADDPS       (SI), Z4, Z4
+	VMOVAPS      Z4, 896(DI)
+	VMOVUPS      192(DI), Z4
+	VMOVUPS      448(DI), Z8
+	VMOVUPS      704(DI), Z9
+	VMOVUPS      960(DI), Z3
+	VMOVUPS      1216(DI), Z5
+	VMOVUPS      1472(DI), Z7
+	VADDPS       Z9, Z8, Z6
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z5, Z3, Z9
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z4, Z4
+	VADDPS       Z9, Z4, Z4
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z0, Z3, Z5
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  Z1, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z2, Z3, Z7
+	VADDPS       (SI), Z4, Z4
+	VADDPS       (SI), Z5, Z5
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VBROADCASTSS lo+64(FP), Z3
+	VMAXPS       Z5, Z4, Z8
+	VMAXPS       128(DI), Z8, Z8
+	VMAXPS       384(DI), Z8, Z8
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Z8, Z3, K1
+	VCMPPS       $0x00, 128(DI), Z8, K1, K2
+	KMOVW        K2, 8(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z4, Z8, K1, K2
+	KMOVW        K2, 10(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 384(DI), Z8, K1, K2
+	KMOVW        K2, 12(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z5, Z8, K1, K2
+	KMOVW        K2, 14(R11)
+	VMAXPS       Z8, Z3, Z8
+	MOVQ         DX, R11
+	VMOVUPS      Z8, 64(R11)
+	VMAXPS       Z7, Z6, Z4
+	VMAXPS       640(DI), Z4, Z4
+	VMAXPS       896(DI), Z4, Z4
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
+	VCMPPS       $0x01, Z4, Z3, K1
+	VCMPPS       $0x00, 640(DI), Z4, K1, K2
+	KMOVW        K2, 8(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z4, K1, K2
+	KMOVW        K2, 10(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 896(DI), Z4, K1, K2
+	KMOVW        K2, 12(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z4, K1, K2
+	KMOVW        K2, 14(R11)
+	VMAXPS       Z4, Z3, Z4
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Z4, 64(R11)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r4c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r4c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputMask6r4c4AVX512(SB), $1600-56
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    x+40(FP), BX
+	SHLQ    $0x02, yRow+32(FP)
+	SHLQ    $0x02, xRow+48(FP)
+	LEAQ    (SP), SI
+	ADDQ    $0x3f, SI
+	ANDQ    $-64, SI
+	LEAQ    (CX)(CX*2), DI
+	LEAQ    (CX)(CX*4), R8
+	LEAQ    (DI)(CX*4), R8
+	IMUL3Q  $0x00000008, CX, R9
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoOutputMask6r4c4AVX512_tile:
+	MOVQ        BX, R11
+	PREFETCHT1  768(R11)
+	PREFETCHT1  832(R11)
+	PREFETCHT1  896(R11)
+	PREFETCHT1  960(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  768(R11)
+	PREFETCHT1  832(R11)
+	PREFETCHT1  896(R11)
+	PREFETCHT1  960(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  768(R11)
+	PREFETCHT1  832(R11)
+	PREFETCHT1  896(R11)
+	PREFETCHT1  960(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  768(R11)
+	PREFETCHT1  832(R11)
+	PREFETCHT1  896(R11)
+	PREFETCHT1  960(R11)
+	ADDQ        xRow+48(FP), R11
+	MOVQ        AX, R10
+	VMOVUPS     (R10), Z3
+	VMOVUPS     (R10)(CX*1), Z8
+	VMOVUPS     (R10)(CX*2), Z9
+	VMOVUPS     (R10)(DI*1), Z10
+	VMOVUPS     (R10)(CX*4), Z11
+	VMOVUPS     (R10)(R8*1), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z3, (SI)
+	VMOVAPS     Z8, Z3
+	VFMADD231PS Z0, Z10, Z3
+	VMOVAPS     Z3, 64(SI)
+	VMOVAPS     Z13, Z3
+	VFMADD231PS Z1, Z9, Z3
+	VMOVAPS     Z3, 128(SI)
+	VADDPS      Z8, Z12, Z3
+	VFMADD231PS Z2, Z10, Z3
+	VMOVAPS     Z3, 192(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z3
+	VMOVUPS     (R10)(CX*1), Z8
+	VMOVUPS     (R10)(CX*2), Z9
+	VMOVUPS     (R10)(DI*1), Z10
+	VMOVUPS     (R10)(CX*4), Z11
+	VMOVUPS     (R10)(R8*1), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z3, 256(SI)
+	VMOVAPS     Z8, Z3
+	VFMADD231PS Z0, Z10, Z3
+	VMOVAPS     Z3, 320(SI)
+	VMOVAPS     Z13, Z3
+	VFMADD231PS Z1, Z9, Z3
+	VMOVAPS     Z3, 384(SI)
+	VADDPS      Z8, Z12, Z3
+	VFMADD231PS Z2, Z10, Z3
+	VMOVAPS     Z3, 448(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z3
+	VMOVUPS     (R10)(CX*1), Z8
+	VMOVUPS     (R10)(CX*2), Z9
+	VMOVUPS     (R10)(DI*1), Z10
+	VMOVUPS     (R10)(CX*4), Z11
+	VMOVUPS     (R10)(R8*1), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z3, 512(SI)
+	VMOVAPS     Z8, Z3
+	VFMADD231PS Z0, Z10, Z3
+	VMOVAPS     Z3, 576(SI)
+	VMOVAPS     Z13, Z3
+	VFMADD231PS Z1, Z9, Z3
+	VMOVAPS     Z3, 640(SI)
+	VADDPS      Z8, Z12, Z3
+	VFMADD231PS Z2, Z10, Z3
+	VMOVAPS     Z3, 704(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z3
+	VMOVUPS     (R10)(CX*1), Z8
+	VMOVUPS     (R10)(CX*2), Z9
+	VMOVUPS     (R10)(DI*1), Z10
+	VMOVUPS     (R10)(CX*4), Z11
+	VMOVUPS     (R10)(R8*1), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z3, 768(SI)
+	VMOVAPS     Z8, Z3
+	VFMADD231PS Z0, Z10, Z3
+	VMOVAPS     Z3, 832(SI)
+	VMOVAPS     Z13, Z3
+	VFMADD231PS Z1, Z9, Z3
+	VMOVAPS     Z3, 896(SI)
+	VADDPS      Z8, Z12, Z3
+	VFMADD231PS Z2, Z10, Z3
+	VMOVAPS     Z3, 960(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z3
+	VMOVUPS     (R10)(CX*1), Z8
+	VMOVUPS     (R10)(CX*2), Z9
+	VMOVUPS     (R10)(DI*1), Z10
+	VMOVUPS     (R10)(CX*4), Z11
+	VMOVUPS     (R10)(R8*1), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z3, 1024(SI)
+	VMOVAPS     Z8, Z3
+	VFMADD231PS Z0, Z10, Z3
+	VMOVAPS     Z3, 1088(SI)
+	VMOVAPS     Z13, Z3
+	VFMADD231PS Z1, Z9, Z3
+	VMOVAPS     Z3, 1152(SI)
+	VADDPS      Z8, Z12, Z3
+	VFMADD231PS Z2, Z10, Z3
+	VMOVAPS     Z3, 1216(SI)
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z3
+	VMOVUPS     (R10)(CX*1), Z8
+	VMOVUPS     (R10)(CX*2), Z9
+	VMOVUPS     (R10)(DI*1), Z10
+	VMOVUPS     (R10)(CX*4), Z11
+	VMOVUPS     (R10)(R8*1), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z3, 1280(SI)
+	VMOVAPS     Z8, Z3
+	VFMADD231PS Z0, Z10, Z3
+	VMOVAPS     Z3, 1344(SI)
+	VMOVAPS     Z13, Z3
+	VFMADD231PS Z1, Z9, Z3
+	VMOVAPS     Z3, 1408(SI)
+	VADDPS      Z8, Z12, Z3
+	VFMADD231PS Z2, Z10, Z3
+	VMOVAPS     Z3, 1472(SI)
+	VMOVUPS     (SI), Z3
+	VMOVUPS     256(SI), Z8
+	VMOVUPS     512(SI), Z9
+	VMOVUPS     768(SI), Z10
+	VMOVUPS     1024(SI), Z11
+	VMOVUPS     1280(SI), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z8, Z11
+	VFMADD231PS Z0, Z10, Z11
+	VMOVAPS     Z13, Z13
+	VFMADD231PS Z1, Z9, Z13
+	VADDPS      Z8, Z12, Z8
+	VFMADD231PS Z2, Z10, Z8
+	VPXORD      Z4, Z4, Z4
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, (R11), Z4, K1
+	VMOVAPS.Z   Z3, K1, Z3
+	VMOVUPS     Z3, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z4, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z4, K1
+	VMOVAPS.Z   Z13, K1, Z13
+	VMOVUPS     Z13, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z4, K1
+	VMOVAPS.Z   Z8, K1, Z8
+	VMOVUPS     Z8, (R10)
+	VMOVUPS     64(SI), Z3
+	VMOVUPS     320(SI), Z8
+	VMOVUPS     576(SI), Z9
+	VMOVUPS     832(SI), Z10
+	VMOVUPS     1088(SI), Z11
+	VMOVUPS     1344(SI), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z8, Z11
+	VFMADD231PS Z0, Z10, Z11
+	VMOVAPS     Z13, Z13
+	VFMADD231PS Z1, Z9, Z13
+	VADDPS      Z8, Z12, Z8
+	VFMADD231PS Z2, Z10, Z8
+	VPXORD      Z5, Z5, Z5
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 64(R11), Z5, K1
+	VMOVAPS.Z   Z3, K1, Z3
+	VMOVUPS     Z3, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z5, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z5, K1
+	VMOVAPS.Z   Z13, K1, Z13
+	VMOVUPS     Z13, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z5, K1
+	VMOVAPS.Z   Z8, K1, Z8
+	VMOVUPS     Z8, 64(R10)
+	VMOVUPS     128(SI), Z3
+	VMOVUPS     384(SI), Z8
+	VMOVUPS     640(SI), Z9
+	VMOVUPS     896(SI), Z10
+	VMOVUPS     1152(SI), Z11
+	VMOVUPS     1408(SI), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z8, Z11
+	VFMADD231PS Z0, Z10, Z11
+	VMOVAPS     Z13, Z13
+	VFMADD231PS Z1, Z9, Z13
+	VADDPS      Z8, Z12, Z8
+	VFMADD231PS Z2, Z10, Z8
+	VPXORD      Z6, Z6, Z6
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 128(R11), Z6, K1
+	VMOVAPS.Z   Z3, K1, Z3
+	VMOVUPS     Z3, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z6, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z6, K1
+	VMOVAPS.Z   Z13, K1, Z13
+	VMOVUPS     Z13, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z6, K1
+	VMOVAPS.Z   Z8, K1, Z8
+	VMOVUPS     Z8, 128(R10)
+	VMOVUPS     192(SI), Z3
+	VMOVUPS     448(SI), Z8
+	VMOVUPS     704(SI), Z9
+	VMOVUPS     960(SI), Z10
+	VMOVUPS     1216(SI), Z11
+	VMOVUPS     1472(SI), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z8, Z11
+	VFMADD231PS Z0, Z10, Z11
+	VMOVAPS     Z13, Z13
+	VFMADD231PS Z1, Z9, Z13
+	VADDPS      Z8, Z12, Z8
+	VFMADD231PS Z2, Z10, Z8
+	VPXORD      Z7, Z7, Z7
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 192(R11), Z7, K1
+	VMOVAPS.Z   Z3, K1, Z3
+	VMOVUPS     Z3, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z7, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z7, K1
+	VMOVAPS.Z   Z13, K1, Z13
+	VMOVUPS     Z13, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z7, K1
+	VMOVAPS.Z   Z8, K1, Z8
+	VMOVUPS     Z8, 192(R10)
+	ADDQ        $0x00000100, DX
+	ADDQ        $0x00000100, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r4c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r4c4AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGrad6r4c4AVX512(SB), $1600-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R9
+	LEAQ    (SI)(SI*2), R9
+	LEAQ    (SI)(SI*4), R10
+	LEAQ    (R9)(SI*4), R10
+	IMUL3Q  $0x00000008, SI, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoGrad6r4c4AVX512_tile:
+	VMOVUPS     (CX), Z3
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Z4
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Z5
+	PREFETCHT1  768(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Z6
+	PREFETCHT1  768(CX)(R8*1)
+	VMOVAPS     Z3, (DI)
+	VMOVAPS     Z6, 1280(DI)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 256(DI)
+	VSUBPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 512(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 768(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 1024(DI)
+	VMOVUPS     64(CX), Z3
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Z4
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Z5
+	PREFETCHT1  832(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Z6
+	PREFETCHT1  832(CX)(R8*1)
+	VMOVAPS     Z3, 64(DI)
+	VMOVAPS     Z6, 1344(DI)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 320(DI)
+	VSUBPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 576(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 832(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 1088(DI)
+	VMOVUPS     128(CX), Z3
+	PREFETCHT1  896(CX)
+	VMOVUPS     128(CX)(DX*1), Z4
+	PREFETCHT1  896(CX)(DX*1)
+	VMOVUPS     128(CX)(DX*2), Z5
+	PREFETCHT1  896(CX)(DX*2)
+	VMOVUPS     128(CX)(R8*1), Z6
+	PREFETCHT1  896(CX)(R8*1)
+	VMOVAPS     Z3, 128(DI)
+	VMOVAPS     Z6, 1408(DI)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 384(DI)
+	VSUBPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 640(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 896(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 1152(DI)
+	VMOVUPS     192(CX), Z3
+	PREFETCHT1  960(CX)
+	VMOVUPS     192(CX)(DX*1), Z4
+	PREFETCHT1  960(CX)(DX*1)
+	VMOVUPS     192(CX)(DX*2), Z5
+	PREFETCHT1  960(CX)(DX*2)
+	VMOVUPS     192(CX)(R8*1), Z6
+	PREFETCHT1  960(CX)(R8*1)
+	VMOVAPS     Z3, 192(DI)
+	VMOVAPS     Z6, 1472(DI)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 448(DI)
+	VSUBPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 704(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 960(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 1216(DI)
+	MOVQ        BX, R12
+	VMOVUPS     (DI), Z3
+	VMOVUPS     64(DI), Z4
+	VMOVUPS     128(DI), Z5
+	VMOVUPS     192(DI), Z6
+	VMOVUPS     Z3, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R12)(R9*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R12)(SI*4)
+	ADDQ        R11, R12
+	VMOVUPS     256(DI), Z3
+	VMOVUPS     320(DI), Z4
+	VMOVUPS     384(DI), Z5
+	VMOVUPS     448(DI), Z6
+	VMOVUPS     Z3, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R12)(R9*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R12)(SI*4)
+	ADDQ        R11, R12
+	VMOVUPS     512(DI), Z3
+	VMOVUPS     576(DI), Z4
+	VMOVUPS     640(DI), Z5
+	VMOVUPS     704(DI), Z6
+	VMOVUPS     Z3, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R12)(R9*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R12)(SI*4)
+	ADDQ        R11, R12
+	VMOVUPS     768(DI), Z3
+	VMOVUPS     832(DI), Z4
+	VMOVUPS     896(DI), Z5
+	VMOVUPS     960(DI), Z6
+	VMOVUPS     Z3, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R12)(R9*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R12)(SI*4)
+	ADDQ        R11, R12
+	VMOVUPS     1024(DI), Z3
+	VMOVUPS     1088(DI), Z4
+	VMOVUPS     1152(DI), Z5
+	VMOVUPS     1216(DI), Z6
+	VMOVUPS     Z3, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R12)(R9*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R12)(SI*4)
+	ADDQ        R11, R12
+	ADDQ        R11, R12
+	ADDQ        R11, R12
+	VMOVUPS     1280(DI), Z3
+	VMOVUPS     1344(DI), Z4
+	VMOVUPS     1408(DI), Z5
+	VMOVUPS     1472(DI), Z6
+	VMOVUPS     Z3, (R12)
+	VMOVUPS     Z6, (R12)(R10*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R12)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R12)(R9*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R12)(SI*4)
+	ADDQ        $0x00000100, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r4c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits6r4c2AVX512(SB), $832-68
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    hits+40(FP), BX
+	MOVQ    bias+56(FP), SI
+	SHLQ    $0x02, yRow+32(FP)
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (CX)(CX*2), R8
+	LEAQ    (CX)(CX*4), R9
+	LEAQ    (R8)(CX*4), R8
+	IMUL3Q  $0x00000008, CX, R9
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoOutputHits6r4c2AVX512_tile:
+	MOVQ         AX, R10
+	VMOVUPS      (R10), Z3
+	VMOVUPS      (R10)(CX*1), Z4
+	VMOVUPS      (R10)(CX*2), Z5
+	VMOVUPS      (R10)(R8*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (DI)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 64(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z3
+	VMOVUPS      (R10)(CX*1), Z4
+	VMOVUPS      (R10)(CX*2), Z5
+	VMOVUPS      (R10)(R8*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 128(DI)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 192(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z3
+	VMOVUPS      (R10)(CX*1), Z4
+	VMOVUPS      (R10)(CX*2), Z5
+	VMOVUPS      (R10)(R8*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(DI)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 320(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z3
+	VMOVUPS      (R10)(CX*1), Z4
+	VMOVUPS      (R10)(CX*2), Z5
+	VMOVUPS      (R10)(R8*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 384(DI)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 448(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z3
+	VMOVUPS      (R10)(CX*1), Z4
+	VMOVUPS      (R10)(CX*2), Z5
+	VMOVUPS      (R10)(R8*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(DI)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 576(DI)
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z3
+	VMOVUPS      (R10)(CX*1), Z4
+	VMOVUPS      (R10)(CX*2), Z5
+	VMOVUPS      (R10)(R8*1), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 640(DI)
+	VSUBPS       Z5, Z4, Z3
+	VADDPS       Z6, Z3, Z3
+	VMOVAPS      Z3, 704(DI)
+	VMOVUPS      (DI), Z3
+	VMOVUPS      128(DI), Z4
+	VMOVUPS      256(DI), Z5
+	VMOVUPS      384(DI), Z6
+	VMOVUPS      512(DI), Z7
+	VMOVUPS      640(DI), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z4, Z7
+	VFMADD231PS  Z0, Z6, Z7
+	VMOVAPS      Z9, Z9
+	VFMADD231PS  Z1, Z5, Z9
+	VADDPS       Z4, Z8, Z4
+	VFMADD231PS  Z2, Z6, Z4
+	VADDPS       (SI), Z3, Z3
+	VMOVAPS      Z3, (DI)
+	VADDPS       (SI), Z7, Z7
+	VMOVAPS      Z7, 128(DI)
+	VADDPS       (SI), Z9, Z9
+	VMOVAPS      Z9, 256(DI)
+	VADDPS       (SI), Z4, Z4
+	VMOVAPS      Z4, 384(DI)
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      192(DI), Z8
+	VMOVUPS      320(DI), Z9
+	VMOVUPS      448(DI), Z3
+	VMOVUPS      576(DI), Z5
+	VMOVUPS      704(DI), Z7
+	VADDPS       Z9, Z8, Z6
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z5, Z3, Z9
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z4, Z4
+	VADDPS       Z9, Z4, Z4
+	VMOVAPS      Z8, Z5
+	VFMADD231PS  Z0, Z3, Z5
+	VMOVAPS      Z6, Z6
+	VFMADD231PS  Z1, Z9, Z6
+	VADDPS       Z8, Z7, Z7
+	VFMADD231PS  Z2, Z3, Z7
+	VADDPS       (SI), Z4, Z4
+	VADDPS       (SI), Z5, Z5
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VBROADCASTSS lo+64(FP), Z3
+	VMAXPS       Z5, Z4, Z8
+	VMAXPS       (DI), Z8, Z8
+	VMAXPS       128(DI), Z8, Z8
+	MOVQ         BX, R10
+	VCMPPS       $0x01, Z8, Z3, K1
+	VCMPPS       $0x00, (DI), Z8, K1, K2
+	KMOVW        K2, (R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z4, Z8, K1, K2
+	KMOVW        K2, 2(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 128(DI), Z8, K1, K2
+	KMOVW        K2, 4(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z5, Z8, K1, K2
+	KMOVW        K2, 6(R10)
+	VMAXPS       Z8, Z3, Z8
+	MOVQ         DX, R10
+	VMOVUPS      Z8, (R10)
+	VMAXPS       Z7, Z6, Z4
+	VMAXPS       256(DI), Z4, Z4
+	VMAXPS       384(DI), Z4, Z4
+	MOVQ         BX, R10
+	ADDQ         hitsRow+48(FP), R10
+	VCMPPS       $0x01, Z4, Z3, K1
+	VCMPPS       $0x00, 256(DI), Z4, K1, K2
+	KMOVW        K2, (R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z4, K1, K2
+	KMOVW        K2, 2(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 384(DI), Z4, K1, K2
+	KMOVW        K2, 4(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z4, K1, K2
+	KMOVW        K2, 6(R10)
+	VMAXPS       Z4, Z3, Z4
+	MOVQ         DX, R10
+	ADDQ         yRow+32(FP), R10
+	VMOVUPS      Z4, (R10)
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r4c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r4c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputMask6r4c2AVX512(SB), $832-56
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    x+40(FP), BX
+	SHLQ    $0x02, yRow+32(FP)
+	SHLQ    $0x02, xRow+48(FP)
+	LEAQ    (SP), SI
+	ADDQ    $0x3f, SI
+	ANDQ    $-64, SI
+	LEAQ    (CX)(CX*2), DI
+	LEAQ    (CX)(CX*4), R8
+	LEAQ    (DI)(CX*4), DI
+	IMUL3Q  $0x00000008, CX, R8
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoOutputMask6r4c2AVX512_tile:
+	MOVQ        BX, R10
+	PREFETCHT1  768(R10)
+	PREFETCHT1  832(R10)
+	ADDQ        xRow+48(FP), R10
+	PREFETCHT1  768(R10)
+	PREFETCHT1  832(R10)
+	ADDQ        xRow+48(FP), R10
+	PREFETCHT1  768(R10)
+	PREFETCHT1  832(R10)
+	ADDQ        xRow+48(FP), R10
+	PREFETCHT1  768(R10)
+	PREFETCHT1  832(R10)
+	ADDQ        xRow+48(FP), R10
+	MOVQ        AX, R9
+	VMOVUPS     (R9), Z3
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z3, Z3
+	VADDPS      Z7, Z3, Z3
+	VMOVAPS     Z3, (SI)
+	VSUBPS      Z7, Z6, Z3
+	VADDPS      Z8, Z3, Z3
+	VMOVAPS     Z3, 64(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Z3
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z3, Z3
+	VADDPS      Z7, Z3, Z3
+	VMOVAPS     Z3, 128(SI)
+	VSUBPS      Z7, Z6, Z3
+	VADDPS      Z8, Z3, Z3
+	VMOVAPS     Z3, 192(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Z3
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z3, Z3
+	VADDPS      Z7, Z3, Z3
+	VMOVAPS     Z3, 256(SI)
+	VSUBPS      Z7, Z6, Z3
+	VADDPS      Z8, Z3, Z3
+	VMOVAPS     Z3, 320(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Z3
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z3, Z3
+	VADDPS      Z7, Z3, Z3
+	VMOVAPS     Z3, 384(SI)
+	VSUBPS      Z7, Z6, Z3
+	VADDPS      Z8, Z3, Z3
+	VMOVAPS     Z3, 448(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Z3
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z3, Z3
+	VADDPS      Z7, Z3, Z3
+	VMOVAPS     Z3, 512(SI)
+	VSUBPS      Z7, Z6, Z3
+	VADDPS      Z8, Z3, Z3
+	VMOVAPS     Z3, 576(SI)
+	ADDQ        R8, R9
+	ADDQ        R8, R9
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Z3
+	VMOVUPS     (R9)(CX*1), Z6
+	VMOVUPS     (R9)(CX*2), Z7
+	VMOVUPS     (R9)(DI*1), Z8
+	VADDPS      Z6, Z3, Z3
+	VADDPS      Z7, Z3, Z3
+	VMOVAPS     Z3, 640(SI)
+	VSUBPS      Z7, Z6, Z3
+	VADDPS      Z8, Z3, Z3
+	VMOVAPS     Z3, 704(SI)
+	VMOVUPS     (SI), Z3
+	VMOVUPS     128(SI), Z6
+	VMOVUPS     256(SI), Z7
+	VMOVUPS     384(SI), Z8
+	VMOVUPS     512(SI), Z9
+	VMOVUPS     640(SI), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z3, Z3
+	VADDPS      Z7, Z3, Z3
+	VMOVAPS     Z6, Z9
+	VFMADD231PS Z0, Z8, Z9
+	VMOVAPS     Z11, Z11
+	VFMADD231PS Z1, Z7, Z11
+	VADDPS      Z6, Z10, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VPXORD      Z4, Z4, Z4
+	MOVQ        DX, R9
+	MOVQ        BX, R10
+	VCMPPS      $0x01, (R10), Z4, K1
+	VMOVAPS.Z   Z3, K1, Z3
+	VMOVUPS     Z3, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, (R10), Z4, K1
+	VMOVAPS.Z   Z9, K1, Z9
+	VMOVUPS     Z9, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, (R10), Z4, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, (R10), Z4, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, (R9)
+	VMOVUPS     64(SI), Z3
+	VMOVUPS     192(SI), Z6
+	VMOVUPS     320(SI), Z7
+	VMOVUPS     448(SI), Z8
+	VMOVUPS     576(SI), Z9
+	VMOVUPS     704(SI), Z10
+	VADDPS      Z7, Z6, Z11
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z3, Z3
+	VADDPS      Z7, Z3, Z3
+	VMOVAPS     Z6, Z9
+	VFMADD231PS Z0, Z8, Z9
+	VMOVAPS     Z11, Z11
+	VFMADD231PS Z1, Z7, Z11
+	VADDPS      Z6, Z10, Z6
+	VFMADD231PS Z2, Z8, Z6
+	VPXORD      Z5, Z5, Z5
+	MOVQ        DX, R9
+	MOVQ        BX, R10
+	VCMPPS      $0x01, 64(R10), Z5, K1
+	VMOVAPS.Z   Z3, K1, Z3
+	VMOVUPS     Z3, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, 64(R10), Z5, K1
+	VMOVAPS.Z   Z9, K1, Z9
+	VMOVUPS     Z9, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, 64(R10), Z5, K1
+	VMOVAPS.Z   Z11, K1, Z11
+	VMOVUPS     Z11, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R10
+	VCMPPS      $0x01, 64(R10), Z5, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 64(R9)
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r4c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r4c2AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGrad6r4c2AVX512(SB), $832-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R9
+	LEAQ    (SI)(SI*2), R9
+	LEAQ    (SI)(SI*4), R10
+	LEAQ    (R9)(SI*4), R9
+	IMUL3Q  $0x00000008, SI, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoGrad6r4c2AVX512_tile:
+	VMOVUPS     (CX), Z3
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Z4
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Z5
+	PREFETCHT1  768(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Z6
+	PREFETCHT1  768(CX)(R8*1)
+	VMOVAPS     Z3, (DI)
+	VMOVAPS     Z6, 640(DI)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 128(DI)
+	VSUBPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 256(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 384(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 512(DI)
+	VMOVUPS     64(CX), Z3
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Z4
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Z5
+	PREFETCHT1  832(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Z6
+	PREFETCHT1  832(CX)(R8*1)
+	VMOVAPS     Z3, 64(DI)
+	VMOVAPS     Z6, 704(DI)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 192(DI)
+	VSUBPS      Z8, Z7, Z5
+	VMOVAPS     Z5, 320(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 448(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 576(DI)
+	MOVQ        BX, R11
+	VMOVUPS     (DI), Z3
+	VMOVUPS     64(DI), Z4
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z4, (R11)(R9*1)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*2)
+	ADDQ        R10, R11
+	VMOVUPS     128(DI), Z3
+	VMOVUPS     192(DI), Z4
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z4, (R11)(R9*1)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*2)
+	ADDQ        R10, R11
+	VMOVUPS     256(DI), Z3
+	VMOVUPS     320(DI), Z4
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z4, (R11)(R9*1)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*2)
+	ADDQ        R10, R11
+	VMOVUPS     384(DI), Z3
+	VMOVUPS     448(DI), Z4
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z4, (R11)(R9*1)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*2)
+	ADDQ        R10, R11
+	VMOVUPS     512(DI), Z3
+	VMOVUPS     576(DI), Z4
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z4, (R11)(R9*1)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*2)
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	VMOVUPS     640(DI), Z3
+	VMOVUPS     704(DI), Z4
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z4, (R11)(R9*1)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*2)
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r4c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r2c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits6r2c6AVX512(SB), $1600-68
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    hits+40(FP), BX
+	MOVQ    bias+56(FP), SI
+	SHLQ    $0x02, yRow+32(FP)
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (CX)(CX*2), R8
+	LEAQ    (CX)(CX*4), R9
+	LEAQ    (R8)(CX*4), R10
+	IMUL3Q  $0x00000008, CX, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputHits6r2c6AVX512_tile:
+	MOVQ         AX, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, (DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 64(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 128(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 192(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 256(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 320(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 384(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 448(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 512(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 576(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 640(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 704(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 768(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 832(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 896(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 960(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1024(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1088(DI)
+	ADDQ         R11, R12
+	ADDQ         R11, R12
+	ADDQ         R11, R12
+	ADDQ         R11, R12
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Z5
+	VMOVUPS      (R12)(CX*1), Z6
+	VMOVUPS      (R12)(CX*2), Z7
+	VMOVUPS      (R12)(R8*1), Z8
+	VMOVUPS      (R12)(CX*4), Z9
+	VMOVUPS      (R12)(R9*1), Z10
+	VMOVUPS      (R12)(R8*2), Z11
+	VMOVUPS      (R12)(R10*1), Z12
+	VADDPS       Z7, Z6, Z13
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z8, Z7
+	VSUBPS       Z9, Z8, Z8
+	VADDPS       Z11, Z10, Z9
+	VSUBPS       Z11, Z10, Z10
+	VADDPS       Z13, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VFMADD231PS  Z4, Z9, Z5
+	VMOVAPS      Z5, 1152(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z0, Z8, Z5
+	VFMADD231PS  Z3, Z10, Z5
+	VMOVAPS      Z5, 1216(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z1, Z7, Z5
+	VFMADD231PS  Z2, Z9, Z5
+	VMOVAPS      Z5, 1280(DI)
+	VMOVAPS      Z6, Z5
+	VFMADD231PS  Z2, Z8, Z5
+	VFMADD231PS  Z1, Z10, Z5
+	VMOVAPS      Z5, 1344(DI)
+	VMOVAPS      Z13, Z5
+	VFMADD231PS  Z3, Z7, Z5
+	VFMADD231PS  Z0, Z9, Z5
+	VMOVAPS      Z5, 1408(DI)
+	VADDPS       Z6, Z12, Z5
+	VFMADD231PS  Z4, Z8, Z5
+	VADDPS       Z10, Z5, Z5
+	VMOVAPS      Z5, 1472(DI)
+	VMOVUPS      (DI), Z5
+	VMOVUPS      384(DI), Z6
+	VMOVUPS      768(DI), Z7
+	VMOVUPS      1152(DI), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VADDPS       (SI), Z5, Z5
+	VMOVAPS      Z5, (DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 384(DI)
+	VMOVUPS      64(DI), Z6
+	VMOVUPS      448(DI), Z5
+	VMOVUPS      832(DI), Z7
+	VMOVUPS      1216(DI), Z8
+	VADDPS       Z5, Z6, Z6
+	VADDPS       Z7, Z6, Z6
+	VSUBPS       Z7, Z5, Z5
+	VADDPS       Z8, Z5, Z7
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VBROADCASTSS lo+64(FP), Z5
+	VMAXPS       Z7, Z6, Z8
+	VMAXPS       (DI), Z8, Z8
+	VMAXPS       384(DI), Z8, Z8
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Z8, Z5, K1
+	VCMPPS       $0x00, (DI), Z8, K1, K2
+	KMOVW        K2, (R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z8, K1, K2
+	KMOVW        K2, 2(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 384(DI), Z8, K1, K2
+	KMOVW        K2, 4(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z8, K1, K2
+	KMOVW        K2, 6(R12)
+	VMAXPS       Z8, Z5, Z8
+	MOVQ         DX, R12
+	VMOVUPS      Z8, (R12)
+	VMOVUPS      128(DI), Z5
+	VMOVUPS      512(DI), Z6
+	VMOVUPS      896(DI), Z7
+	VMOVUPS      1280(DI), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VADDPS       (SI), Z5, Z5
+	VMOVAPS      Z5, 128(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 512(DI)
+	VMOVUPS      192(DI), Z6
+	VMOVUPS      576(DI), Z5
+	VMOVUPS      960(DI), Z7
+	VMOVUPS      1344(DI), Z8
+	VADDPS       Z5, Z6, Z6
+	VADDPS       Z7, Z6, Z6
+	VSUBPS       Z7, Z5, Z5
+	VADDPS       Z8, Z5, Z7
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VBROADCASTSS lo+64(FP), Z5
+	VMAXPS       Z7, Z6, Z8
+	VMAXPS       128(DI), Z8, Z8
+	VMAXPS       512(DI), Z8, Z8
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Z8, Z5, K1
+	VCMPPS       $0x00, 128(DI), Z8, K1, K2
+	KMOVW        K2, 8(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z8, K1, K2
+	KMOVW        K2, 10(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 512(DI), Z8, K1, K2
+	KMOVW        K2, 12(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z8, K1, K2
+	KMOVW        K2, 14(R12)
+	VMAXPS       Z8, Z5, Z8
+	MOVQ         DX, R12
+	VMOVUPS      Z8, 64(R12)
+	VMOVUPS      256(DI), Z5
+	VMOVUPS      640(DI), Z6
+	VMOVUPS      1024(DI), Z7
+	VMOVUPS      1408(DI), Z8
+	VADDPS       Z6, Z5, Z5
+	VADDPS       Z7, Z5, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z8, Z6, Z6
+	VADDPS       (SI), Z5, Z5
+	VMOVAPS      Z5, 256(DI)
+	VADDPS       (SI), Z6, Z6
+	VMOVAPS      Z6, 640(DI)
+	VMOVUPS      320(DI), Z6
+	VMOVUPS      704(DI), Z5
+	VMOVUPS      1088(DI), Z7
+	VMOVUPS      1472(DI), Z8
+	VADDPS       Z5, Z6, Z6
+	VADDPS       Z7, Z6, Z6
+	VSUBPS       Z7, Z5, Z5
+	VADDPS       Z8, Z5, Z7
+	VADDPS       (SI), Z6, Z6
+	VADDPS       (SI), Z7, Z7
+	VBROADCASTSS lo+64(FP), Z5
+	VMAXPS       Z7, Z6, Z8
+	VMAXPS       256(DI), Z8, Z8
+	VMAXPS       640(DI), Z8, Z8
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Z8, Z5, K1
+	VCMPPS       $0x00, 256(DI), Z8, K1, K2
+	KMOVW        K2, 16(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z6, Z8, K1, K2
+	KMOVW        K2, 18(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 640(DI), Z8, K1, K2
+	KMOVW        K2, 20(R12)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z7, Z8, K1, K2
+	KMOVW        K2, 22(R12)
+	VMAXPS       Z8, Z5, Z8
+	MOVQ         DX, R12
+	VMOVUPS      Z8, 128(R12)
+	ADDQ         $0x000000c0, DX
+	ADDQ         $0x18, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r2c6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r2c6AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputMask6r2c6AVX512(SB), $1600-56
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    x+40(FP), BX
+	SHLQ    $0x02, yRow+32(FP)
+	SHLQ    $0x02, xRow+48(FP)
+	LEAQ    (SP), SI
+	ADDQ    $0x3f, SI
+	ANDQ    $-64, SI
+	LEAQ    (CX)(CX*2), DI
+	LEAQ    (CX)(CX*4), R8
+	LEAQ    (DI)(CX*4), R9
+	IMUL3Q  $0x00000008, CX, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoOutputMask6r2c6AVX512_tile:
+	MOVQ        BX, R12
+	PREFETCHT1  768(R12)
+	PREFETCHT1  832(R12)
+	PREFETCHT1  896(R12)
+	PREFETCHT1  960(R12)
+	PREFETCHT1  1024(R12)
+	PREFETCHT1  1088(R12)
+	ADDQ        xRow+48(FP), R12
+	PREFETCHT1  768(R12)
+	PREFETCHT1  832(R12)
+	PREFETCHT1  896(R12)
+	PREFETCHT1  960(R12)
+	PREFETCHT1  1024(R12)
+	PREFETCHT1  1088(R12)
+	ADDQ        xRow+48(FP), R12
+	MOVQ        AX, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, (SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 64(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 128(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 192(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 256(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 320(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 384(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 448(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 512(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 576(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 640(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 704(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 768(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 832(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 896(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 960(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 1024(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 1088(SI)
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Z5
+	VMOVUPS     (R11)(CX*1), Z6
+	VMOVUPS     (R11)(CX*2), Z7
+	VMOVUPS     (R11)(DI*1), Z8
+	VMOVUPS     (R11)(CX*4), Z9
+	VMOVUPS     (R11)(R8*1), Z10
+	VMOVUPS     (R11)(DI*2), Z11
+	VMOVUPS     (R11)(R9*1), Z12
+	VADDPS      Z7, Z6, Z13
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z9, Z8, Z7
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VFMADD231PS Z4, Z9, Z5
+	VMOVAPS     Z5, 1152(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z0, Z8, Z5
+	VFMADD231PS Z3, Z10, Z5
+	VMOVAPS     Z5, 1216(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z1, Z7, Z5
+	VFMADD231PS Z2, Z9, Z5
+	VMOVAPS     Z5, 1280(SI)
+	VMOVAPS     Z6, Z5
+	VFMADD231PS Z2, Z8, Z5
+	VFMADD231PS Z1, Z10, Z5
+	VMOVAPS     Z5, 1344(SI)
+	VMOVAPS     Z13, Z5
+	VFMADD231PS Z3, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMOVAPS     Z5, 1408(SI)
+	VADDPS      Z6, Z12, Z5
+	VFMADD231PS Z4, Z8, Z5
+	VADDPS      Z10, Z5, Z5
+	VMOVAPS     Z5, 1472(SI)
+	VMOVUPS     (SI), Z5
+	VMOVUPS     384(SI), Z6
+	VMOVUPS     768(SI), Z7
+	VMOVUPS     1152(SI), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VPXORD      Z14, Z14, Z14
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, (R12), Z14, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Z14, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, (R11)
+	VMOVUPS     64(SI), Z5
+	VMOVUPS     448(SI), Z6
+	VMOVUPS     832(SI), Z7
+	VMOVUPS     1216(SI), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VPXORD      Z15, Z15, Z15
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 64(R12), Z15, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Z15, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 64(R11)
+	VMOVUPS     128(SI), Z5
+	VMOVUPS     512(SI), Z6
+	VMOVUPS     896(SI), Z7
+	VMOVUPS     1280(SI), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VPXORD      Z16, Z16, Z16
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 128(R12), Z16, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Z16, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 128(R11)
+	VMOVUPS     192(SI), Z5
+	VMOVUPS     576(SI), Z6
+	VMOVUPS     960(SI), Z7
+	VMOVUPS     1344(SI), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VPXORD      Z17, Z17, Z17
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 192(R12), Z17, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Z17, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 192(R11)
+	VMOVUPS     256(SI), Z5
+	VMOVUPS     640(SI), Z6
+	VMOVUPS     1024(SI), Z7
+	VMOVUPS     1408(SI), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VPXORD      Z18, Z18, Z18
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 256(R12), Z18, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 256(R12), Z18, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 256(R11)
+	VMOVUPS     320(SI), Z5
+	VMOVUPS     704(SI), Z6
+	VMOVUPS     1088(SI), Z7
+	VMOVUPS     1472(SI), Z8
+	VADDPS      Z6, Z5, Z5
+	VADDPS      Z7, Z5, Z5
+	VSUBPS      Z7, Z6, Z6
+	VADDPS      Z8, Z6, Z6
+	VPXORD      Z19, Z19, Z19
+	MOVQ        DX, R11
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 320(R12), Z19, K1
+	VMOVAPS.Z   Z5, K1, Z5
+	VMOVUPS     Z5, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 320(R12), Z19, K1
+	VMOVAPS.Z   Z6, K1, Z6
+	VMOVUPS     Z6, 320(R11)
+	ADDQ        $0x00000180, DX
+	ADDQ        $0x00000180, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r2c6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r2c6AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGrad6r2c6AVX512(SB), $1600-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R8
+	LEAQ    (SI)(SI*2), R8
+	LEAQ    (SI)(SI*4), R9
+	LEAQ    (R8)(SI*4), R10
+	IMUL3Q  $0x00000008, SI, R11
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z4
+
+winoGrad6r2c6AVX512_tile:
+	VMOVUPS     (CX), Z5
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Z6
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVAPS     Z5, (DI)
+	VMOVAPS     Z6, 1152(DI)
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 384(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 768(DI)
+	VMOVUPS     64(CX), Z5
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Z6
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVAPS     Z5, 64(DI)
+	VMOVAPS     Z6, 1216(DI)
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 448(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 832(DI)
+	VMOVUPS     128(CX), Z5
+	PREFETCHT1  896(CX)
+	VMOVUPS     128(CX)(DX*1), Z6
+	PREFETCHT1  896(CX)(DX*1)
+	VMOVAPS     Z5, 128(DI)
+	VMOVAPS     Z6, 1280(DI)
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 512(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 896(DI)
+	VMOVUPS     192(CX), Z5
+	PREFETCHT1  960(CX)
+	VMOVUPS     192(CX)(DX*1), Z6
+	PREFETCHT1  960(CX)(DX*1)
+	VMOVAPS     Z5, 192(DI)
+	VMOVAPS     Z6, 1344(DI)
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 576(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 960(DI)
+	VMOVUPS     256(CX), Z5
+	PREFETCHT1  1024(CX)
+	VMOVUPS     256(CX)(DX*1), Z6
+	PREFETCHT1  1024(CX)(DX*1)
+	VMOVAPS     Z5, 256(DI)
+	VMOVAPS     Z6, 1408(DI)
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 640(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 1024(DI)
+	VMOVUPS     320(CX), Z5
+	PREFETCHT1  1088(CX)
+	VMOVUPS     320(CX)(DX*1), Z6
+	PREFETCHT1  1088(CX)(DX*1)
+	VMOVAPS     Z5, 320(DI)
+	VMOVAPS     Z6, 1472(DI)
+	VADDPS      Z6, Z5, Z7
+	VMOVAPS     Z7, 704(DI)
+	VSUBPS      Z6, Z5, Z5
+	VMOVAPS     Z5, 1088(DI)
+	MOVQ        BX, R12
+	VMOVUPS     (DI), Z5
+	VMOVUPS     64(DI), Z6
+	VMOVUPS     128(DI), Z7
+	VMOVUPS     192(DI), Z8
+	VMOVUPS     256(DI), Z9
+	VMOVUPS     320(DI), Z10
+	VMOVUPS     Z5, (R12)
+	VMOVUPS     Z10, (R12)(R10*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R12)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R12)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R12)(R8*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R12)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R12)(R9*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R12)(R8*2)
+	ADDQ        R11, R12
+	VMOVUPS     384(DI), Z5
+	VMOVUPS     448(DI), Z6
+	VMOVUPS     512(DI), Z7
+	VMOVUPS     576(DI), Z8
+	VMOVUPS     640(DI), Z9
+	VMOVUPS     704(DI), Z10
+	VMOVUPS     Z5, (R12)
+	VMOVUPS     Z10, (R12)(R10*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R12)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R12)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R12)(R8*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R12)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R12)(R9*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R12)(R8*2)
+	ADDQ        R11, R12
+	VMOVUPS     768(DI), Z5
+	VMOVUPS     832(DI), Z6
+	VMOVUPS     896(DI), Z7
+	VMOVUPS     960(DI), Z8
+	VMOVUPS     1024(DI), Z9
+	VMOVUPS     1088(DI), Z10
+	VMOVUPS     Z5, (R12)
+	VMOVUPS     Z10, (R12)(R10*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R12)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R12)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R12)(R8*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R12)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R12)(R9*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R12)(R8*2)
+	ADDQ        R11, R12
+	ADDQ        R11, R12
+	ADDQ        R11, R12
+	ADDQ        R11, R12
+	ADDQ        R11, R12
+	VMOVUPS     1152(DI), Z5
+	VMOVUPS     1216(DI), Z6
+	VMOVUPS     1280(DI), Z7
+	VMOVUPS     1344(DI), Z8
+	VMOVUPS     1408(DI), Z9
+	VMOVUPS     1472(DI), Z10
+	VMOVUPS     Z5, (R12)
+	VMOVUPS     Z10, (R12)(R10*1)
+	VADDPS      Z7, Z5, Z11
+	VADDPS      Z8, Z6, Z12
+	VMOVAPS     Z5, Z13
+	VFMADD231PS Z1, Z7, Z13
+	VMULPS      Z0, Z6, Z14
+	VFMADD231PS Z2, Z8, Z14
+	VADDPS      Z9, Z11, Z11
+	VADDPS      Z10, Z12, Z12
+	VFMADD231PS Z3, Z9, Z13
+	VFMADD231PS Z4, Z10, Z14
+	VADDPS      Z12, Z11, Z15
+	VMOVUPS     Z15, (R12)(SI*1)
+	VSUBPS      Z12, Z11, Z11
+	VMOVUPS     Z11, (R12)(SI*2)
+	VADDPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R12)(R8*1)
+	VSUBPS      Z14, Z13, Z11
+	VMOVUPS     Z11, (R12)(SI*4)
+	VMULPS      Z4, Z5, Z5
+	VFMADD231PS Z2, Z7, Z5
+	VFMADD231PS Z0, Z9, Z5
+	VMULPS      Z3, Z6, Z6
+	VFMADD231PS Z1, Z8, Z6
+	VADDPS      Z10, Z6, Z6
+	VADDPS      Z6, Z5, Z7
+	VMOVUPS     Z7, (R12)(R9*1)
+	VSUBPS      Z6, Z5, Z5
+	VMOVUPS     Z5, (R12)(R8*2)
+	ADDQ        $0x00000180, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r2c6AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits6r2c4AVX512(SB), $1088-68
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    hits+40(FP), BX
+	MOVQ    bias+56(FP), SI
+	SHLQ    $0x02, yRow+32(FP)
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (CX)(CX*2), R8
+	LEAQ    (CX)(CX*4), R9
+	LEAQ    (R8)(CX*4), R9
+	IMUL3Q  $0x00000008, CX, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoOutputHits6r2c4AVX512_tile:
+	MOVQ         AX, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(CX*1), Z4
+	VMOVUPS      (R11)(CX*2), Z5
+	VMOVUPS      (R11)(R8*1), Z6
+	VMOVUPS      (R11)(CX*4), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, (DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 64(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 128(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 192(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(CX*1), Z4
+	VMOVUPS      (R11)(CX*2), Z5
+	VMOVUPS      (R11)(R8*1), Z6
+	VMOVUPS      (R11)(CX*4), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 256(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 320(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 384(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 448(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(CX*1), Z4
+	VMOVUPS      (R11)(CX*2), Z5
+	VMOVUPS      (R11)(R8*1), Z6
+	VMOVUPS      (R11)(CX*4), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 512(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 576(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 640(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 704(DI)
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Z3
+	VMOVUPS      (R11)(CX*1), Z4
+	VMOVUPS      (R11)(CX*2), Z5
+	VMOVUPS      (R11)(R8*1), Z6
+	VMOVUPS      (R11)(CX*4), Z7
+	VMOVUPS      (R11)(R9*1), Z8
+	VADDPS       Z5, Z4, Z9
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z7, Z6, Z5
+	VSUBPS       Z7, Z6, Z6
+	VADDPS       Z9, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VMOVAPS      Z3, 768(DI)
+	VMOVAPS      Z4, Z3
+	VFMADD231PS  Z0, Z6, Z3
+	VMOVAPS      Z3, 832(DI)
+	VMOVAPS      Z9, Z3
+	VFMADD231PS  Z1, Z5, Z3
+	VMOVAPS      Z3, 896(DI)
+	VADDPS       Z4, Z8, Z3
+	VFMADD231PS  Z2, Z6, Z3
+	VMOVAPS      Z3, 960(DI)
+	VMOVUPS      (DI), Z3
+	VMOVUPS      256(DI), Z4
+	VMOVUPS      512(DI), Z5
+	VMOVUPS      768(DI), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VADDPS       (SI), Z3, Z3
+	VMOVAPS      Z3, (DI)
+	VADDPS       (SI), Z4, Z4
+	VMOVAPS      Z4, 256(DI)
+	VMOVUPS      64(DI), Z4
+	VMOVUPS      320(DI), Z3
+	VMOVUPS      576(DI), Z5
+	VMOVUPS      832(DI), Z6
+	VADDPS       Z3, Z4, Z4
+	VADDPS       Z5, Z4, Z4
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z3, Z5
+	VADDPS       (SI), Z4, Z4
+	VADDPS       (SI), Z5, Z5
+	VBROADCASTSS lo+64(FP), Z3
+	VMAXPS       Z5, Z4, Z6
+	VMAXPS       (DI), Z6, Z6
+	VMAXPS       256(DI), Z6, Z6
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Z6, Z3, K1
+	VCMPPS       $0x00, (DI), Z6, K1, K2
+	KMOVW        K2, (R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z4, Z6, K1, K2
+	KMOVW        K2, 2(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 256(DI), Z6, K1, K2
+	KMOVW        K2, 4(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z5, Z6, K1, K2
+	KMOVW        K2, 6(R11)
+	VMAXPS       Z6, Z3, Z6
+	MOVQ         DX, R11
+	VMOVUPS      Z6, (R11)
+	VMOVUPS      128(DI), Z3
+	VMOVUPS      384(DI), Z4
+	VMOVUPS      640(DI), Z5
+	VMOVUPS      896(DI), Z6
+	VADDPS       Z4, Z3, Z3
+	VADDPS       Z5, Z3, Z3
+	VSUBPS       Z5, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VADDPS       (SI), Z3, Z3
+	VMOVAPS      Z3, 128(DI)
+	VADDPS       (SI), Z4, Z4
+	VMOVAPS      Z4, 384(DI)
+	VMOVUPS      192(DI), Z4
+	VMOVUPS      448(DI), Z3
+	VMOVUPS      704(DI), Z5
+	VMOVUPS      960(DI), Z6
+	VADDPS       Z3, Z4, Z4
+	VADDPS       Z5, Z4, Z4
+	VSUBPS       Z5, Z3, Z3
+	VADDPS       Z6, Z3, Z5
+	VADDPS       (SI), Z4, Z4
+	VADDPS       (SI), Z5, Z5
+	VBROADCASTSS lo+64(FP), Z3
+	VMAXPS       Z5, Z4, Z6
+	VMAXPS       128(DI), Z6, Z6
+	VMAXPS       384(DI), Z6, Z6
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Z6, Z3, K1
+	VCMPPS       $0x00, 128(DI), Z6, K1, K2
+	KMOVW        K2, 8(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z4, Z6, K1, K2
+	KMOVW        K2, 10(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 384(DI), Z6, K1, K2
+	KMOVW        K2, 12(R11)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z5, Z6, K1, K2
+	KMOVW        K2, 14(R11)
+	VMAXPS       Z6, Z3, Z6
+	MOVQ         DX, R11
+	VMOVUPS      Z6, 64(R11)
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r2c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r2c4AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputMask6r2c4AVX512(SB), $1088-56
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    x+40(FP), BX
+	SHLQ    $0x02, yRow+32(FP)
+	SHLQ    $0x02, xRow+48(FP)
+	LEAQ    (SP), SI
+	ADDQ    $0x3f, SI
+	ANDQ    $-64, SI
+	LEAQ    (CX)(CX*2), DI
+	LEAQ    (CX)(CX*4), R8
+	LEAQ    (DI)(CX*4), R8
+	IMUL3Q  $0x00000008, CX, R9
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoOutputMask6r2c4AVX512_tile:
+	MOVQ        BX, R11
+	PREFETCHT1  768(R11)
+	PREFETCHT1  832(R11)
+	PREFETCHT1  896(R11)
+	PREFETCHT1  960(R11)
+	ADDQ        xRow+48(FP), R11
+	PREFETCHT1  768(R11)
+	PREFETCHT1  832(R11)
+	PREFETCHT1  896(R11)
+	PREFETCHT1  960(R11)
+	ADDQ        xRow+48(FP), R11
+	MOVQ        AX, R10
+	VMOVUPS     (R10), Z3
+	VMOVUPS     (R10)(CX*1), Z8
+	VMOVUPS     (R10)(CX*2), Z9
+	VMOVUPS     (R10)(DI*1), Z10
+	VMOVUPS     (R10)(CX*4), Z11
+	VMOVUPS     (R10)(R8*1), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z3, (SI)
+	VMOVAPS     Z8, Z3
+	VFMADD231PS Z0, Z10, Z3
+	VMOVAPS     Z3, 64(SI)
+	VMOVAPS     Z13, Z3
+	VFMADD231PS Z1, Z9, Z3
+	VMOVAPS     Z3, 128(SI)
+	VADDPS      Z8, Z12, Z3
+	VFMADD231PS Z2, Z10, Z3
+	VMOVAPS     Z3, 192(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z3
+	VMOVUPS     (R10)(CX*1), Z8
+	VMOVUPS     (R10)(CX*2), Z9
+	VMOVUPS     (R10)(DI*1), Z10
+	VMOVUPS     (R10)(CX*4), Z11
+	VMOVUPS     (R10)(R8*1), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z3, 256(SI)
+	VMOVAPS     Z8, Z3
+	VFMADD231PS Z0, Z10, Z3
+	VMOVAPS     Z3, 320(SI)
+	VMOVAPS     Z13, Z3
+	VFMADD231PS Z1, Z9, Z3
+	VMOVAPS     Z3, 384(SI)
+	VADDPS      Z8, Z12, Z3
+	VFMADD231PS Z2, Z10, Z3
+	VMOVAPS     Z3, 448(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z3
+	VMOVUPS     (R10)(CX*1), Z8
+	VMOVUPS     (R10)(CX*2), Z9
+	VMOVUPS     (R10)(DI*1), Z10
+	VMOVUPS     (R10)(CX*4), Z11
+	VMOVUPS     (R10)(R8*1), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z3, 512(SI)
+	VMOVAPS     Z8, Z3
+	VFMADD231PS Z0, Z10, Z3
+	VMOVAPS     Z3, 576(SI)
+	VMOVAPS     Z13, Z3
+	VFMADD231PS Z1, Z9, Z3
+	VMOVAPS     Z3, 640(SI)
+	VADDPS      Z8, Z12, Z3
+	VFMADD231PS Z2, Z10, Z3
+	VMOVAPS     Z3, 704(SI)
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Z3
+	VMOVUPS     (R10)(CX*1), Z8
+	VMOVUPS     (R10)(CX*2), Z9
+	VMOVUPS     (R10)(DI*1), Z10
+	VMOVUPS     (R10)(CX*4), Z11
+	VMOVUPS     (R10)(R8*1), Z12
+	VADDPS      Z9, Z8, Z13
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z11, Z10, Z9
+	VSUBPS      Z11, Z10, Z10
+	VADDPS      Z13, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VMOVAPS     Z3, 768(SI)
+	VMOVAPS     Z8, Z3
+	VFMADD231PS Z0, Z10, Z3
+	VMOVAPS     Z3, 832(SI)
+	VMOVAPS     Z13, Z3
+	VFMADD231PS Z1, Z9, Z3
+	VMOVAPS     Z3, 896(SI)
+	VADDPS      Z8, Z12, Z3
+	VFMADD231PS Z2, Z10, Z3
+	VMOVAPS     Z3, 960(SI)
+	VMOVUPS     (SI), Z3
+	VMOVUPS     256(SI), Z8
+	VMOVUPS     512(SI), Z9
+	VMOVUPS     768(SI), Z10
+	VADDPS      Z8, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z10, Z8, Z8
+	VPXORD      Z4, Z4, Z4
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, (R11), Z4, K1
+	VMOVAPS.Z   Z3, K1, Z3
+	VMOVUPS     Z3, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Z4, K1
+	VMOVAPS.Z   Z8, K1, Z8
+	VMOVUPS     Z8, (R10)
+	VMOVUPS     64(SI), Z3
+	VMOVUPS     320(SI), Z8
+	VMOVUPS     576(SI), Z9
+	VMOVUPS     832(SI), Z10
+	VADDPS      Z8, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z10, Z8, Z8
+	VPXORD      Z5, Z5, Z5
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 64(R11), Z5, K1
+	VMOVAPS.Z   Z3, K1, Z3
+	VMOVUPS     Z3, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Z5, K1
+	VMOVAPS.Z   Z8, K1, Z8
+	VMOVUPS     Z8, 64(R10)
+	VMOVUPS     128(SI), Z3
+	VMOVUPS     384(SI), Z8
+	VMOVUPS     640(SI), Z9
+	VMOVUPS     896(SI), Z10
+	VADDPS      Z8, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z10, Z8, Z8
+	VPXORD      Z6, Z6, Z6
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 128(R11), Z6, K1
+	VMOVAPS.Z   Z3, K1, Z3
+	VMOVUPS     Z3, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 128(R11), Z6, K1
+	VMOVAPS.Z   Z8, K1, Z8
+	VMOVUPS     Z8, 128(R10)
+	VMOVUPS     192(SI), Z3
+	VMOVUPS     448(SI), Z8
+	VMOVUPS     704(SI), Z9
+	VMOVUPS     960(SI), Z10
+	VADDPS      Z8, Z3, Z3
+	VADDPS      Z9, Z3, Z3
+	VSUBPS      Z9, Z8, Z8
+	VADDPS      Z10, Z8, Z8
+	VPXORD      Z7, Z7, Z7
+	MOVQ        DX, R10
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 192(R11), Z7, K1
+	VMOVAPS.Z   Z3, K1, Z3
+	VMOVUPS     Z3, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 192(R11), Z7, K1
+	VMOVAPS.Z   Z8, K1, Z8
+	VMOVUPS     Z8, 192(R10)
+	ADDQ        $0x00000100, DX
+	ADDQ        $0x00000100, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r2c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r2c4AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGrad6r2c4AVX512(SB), $1088-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R8
+	LEAQ    (SI)(SI*2), R8
+	LEAQ    (SI)(SI*4), R9
+	LEAQ    (R8)(SI*4), R9
+	IMUL3Q  $0x00000008, SI, R10
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z1
+	VMOVUPS winoConst<>+512(SB), Z2
+	VMOVUPS winoConst<>+576(SB), Z3
+	VMOVUPS winoConst<>+640(SB), Z3
+
+winoGrad6r2c4AVX512_tile:
+	VMOVUPS     (CX), Z3
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Z4
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVAPS     Z3, (DI)
+	VMOVAPS     Z4, 768(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 256(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 512(DI)
+	VMOVUPS     64(CX), Z3
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Z4
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVAPS     Z3, 64(DI)
+	VMOVAPS     Z4, 832(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 320(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 576(DI)
+	VMOVUPS     128(CX), Z3
+	PREFETCHT1  896(CX)
+	VMOVUPS     128(CX)(DX*1), Z4
+	PREFETCHT1  896(CX)(DX*1)
+	VMOVAPS     Z3, 128(DI)
+	VMOVAPS     Z4, 896(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 384(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 640(DI)
+	VMOVUPS     192(CX), Z3
+	PREFETCHT1  960(CX)
+	VMOVUPS     192(CX)(DX*1), Z4
+	PREFETCHT1  960(CX)(DX*1)
+	VMOVAPS     Z3, 192(DI)
+	VMOVAPS     Z4, 960(DI)
+	VADDPS      Z4, Z3, Z5
+	VMOVAPS     Z5, 448(DI)
+	VSUBPS      Z4, Z3, Z3
+	VMOVAPS     Z3, 704(DI)
+	MOVQ        BX, R11
+	VMOVUPS     (DI), Z3
+	VMOVUPS     64(DI), Z4
+	VMOVUPS     128(DI), Z5
+	VMOVUPS     192(DI), Z6
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z6, (R11)(R9*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(R8*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*4)
+	ADDQ        R10, R11
+	VMOVUPS     256(DI), Z3
+	VMOVUPS     320(DI), Z4
+	VMOVUPS     384(DI), Z5
+	VMOVUPS     448(DI), Z6
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z6, (R11)(R9*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(R8*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*4)
+	ADDQ        R10, R11
+	VMOVUPS     512(DI), Z3
+	VMOVUPS     576(DI), Z4
+	VMOVUPS     640(DI), Z5
+	VMOVUPS     704(DI), Z6
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z6, (R11)(R9*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(R8*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*4)
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	VMOVUPS     768(DI), Z3
+	VMOVUPS     832(DI), Z4
+	VMOVUPS     896(DI), Z5
+	VMOVUPS     960(DI), Z6
+	VMOVUPS     Z3, (R11)
+	VMOVUPS     Z6, (R11)(R9*1)
+	VADDPS      Z5, Z3, Z7
+	VADDPS      Z6, Z4, Z8
+	VMOVAPS     Z3, Z3
+	VFMADD231PS Z1, Z5, Z3
+	VMULPS      Z0, Z4, Z4
+	VFMADD231PS Z2, Z6, Z4
+	VADDPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*1)
+	VSUBPS      Z8, Z7, Z5
+	VMOVUPS     Z5, (R11)(SI*2)
+	VADDPS      Z4, Z3, Z5
+	VMOVUPS     Z5, (R11)(R8*1)
+	VSUBPS      Z4, Z3, Z3
+	VMOVUPS     Z3, (R11)(SI*4)
+	ADDQ        $0x00000100, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r2c4AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, AVX512F
+TEXT ·winoOutputHits6r2c2AVX512(SB), $576-68
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    hits+40(FP), BX
+	MOVQ    bias+56(FP), SI
+	SHLQ    $0x02, yRow+32(FP)
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (CX)(CX*2), R8
+	LEAQ    (CX)(CX*4), R9
+	LEAQ    (R8)(CX*4), R8
+	IMUL3Q  $0x00000008, CX, R9
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z0
+	VMOVUPS winoConst<>+512(SB), Z0
+	VMOVUPS winoConst<>+576(SB), Z0
+	VMOVUPS winoConst<>+640(SB), Z0
+
+winoOutputHits6r2c2AVX512_tile:
+	MOVQ         AX, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R8*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, (DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 64(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R8*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 128(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 192(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R8*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 256(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 320(DI)
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Z0
+	VMOVUPS      (R10)(CX*1), Z1
+	VMOVUPS      (R10)(CX*2), Z2
+	VMOVUPS      (R10)(R8*1), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VMOVAPS      Z0, 384(DI)
+	VSUBPS       Z2, Z1, Z0
+	VADDPS       Z3, Z0, Z0
+	VMOVAPS      Z0, 448(DI)
+	VMOVUPS      (DI), Z0
+	VMOVUPS      128(DI), Z1
+	VMOVUPS      256(DI), Z2
+	VMOVUPS      384(DI), Z3
+	VADDPS       Z1, Z0, Z0
+	VADDPS       Z2, Z0, Z0
+	VSUBPS       Z2, Z1, Z1
+	VADDPS       Z3, Z1, Z1
+	VADDPS       (SI), Z0, Z0
+	VMOVAPS      Z0, (DI)
+	VADDPS       (SI), Z1, Z1
+	VMOVAPS      Z1, 128(DI)
+	VMOVUPS      64(DI), Z1
+	VMOVUPS      192(DI), Z0
+	VMOVUPS      320(DI), Z2
+	VMOVUPS      448(DI), Z3
+	VADDPS       Z0, Z1, Z1
+	VADDPS       Z2, Z1, Z1
+	VSUBPS       Z2, Z0, Z0
+	VADDPS       Z3, Z0, Z2
+	VADDPS       (SI), Z1, Z1
+	VADDPS       (SI), Z2, Z2
+	VBROADCASTSS lo+64(FP), Z0
+	VMAXPS       Z2, Z1, Z3
+	VMAXPS       (DI), Z3, Z3
+	VMAXPS       128(DI), Z3, Z3
+	MOVQ         BX, R10
+	VCMPPS       $0x01, Z3, Z0, K1
+	VCMPPS       $0x00, (DI), Z3, K1, K2
+	KMOVW        K2, (R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z1, Z3, K1, K2
+	KMOVW        K2, 2(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, 128(DI), Z3, K1, K2
+	KMOVW        K2, 4(R10)
+	KANDNW       K1, K2, K1
+	VCMPPS       $0x00, Z2, Z3, K1, K2
+	KMOVW        K2, 6(R10)
+	VMAXPS       Z3, Z0, Z3
+	MOVQ         DX, R10
+	VMOVUPS      Z3, (R10)
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r2c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r2c2AVX512(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoOutputMask6r2c2AVX512(SB), $576-56
+	MOVQ    m+8(FP), AX
+	MOVQ    mStride+16(FP), CX
+	SHLQ    $0x02, CX
+	MOVQ    y+24(FP), DX
+	MOVQ    x+40(FP), BX
+	SHLQ    $0x02, yRow+32(FP)
+	SHLQ    $0x02, xRow+48(FP)
+	LEAQ    (SP), SI
+	ADDQ    $0x3f, SI
+	ANDQ    $-64, SI
+	LEAQ    (CX)(CX*2), DI
+	LEAQ    (CX)(CX*4), R8
+	LEAQ    (DI)(CX*4), DI
+	IMUL3Q  $0x00000008, CX, R8
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z0
+	VMOVUPS winoConst<>+512(SB), Z0
+	VMOVUPS winoConst<>+576(SB), Z0
+	VMOVUPS winoConst<>+640(SB), Z0
+
+winoOutputMask6r2c2AVX512_tile:
+	MOVQ       BX, R10
+	PREFETCHT1 768(R10)
+	PREFETCHT1 832(R10)
+	ADDQ       xRow+48(FP), R10
+	PREFETCHT1 768(R10)
+	PREFETCHT1 832(R10)
+	ADDQ       xRow+48(FP), R10
+	MOVQ       AX, R9
+	VMOVUPS    (R9), Z0
+	VMOVUPS    (R9)(CX*1), Z3
+	VMOVUPS    (R9)(CX*2), Z4
+	VMOVUPS    (R9)(DI*1), Z5
+	VADDPS     Z3, Z0, Z0
+	VADDPS     Z4, Z0, Z0
+	VMOVAPS    Z0, (SI)
+	VSUBPS     Z4, Z3, Z0
+	VADDPS     Z5, Z0, Z0
+	VMOVAPS    Z0, 64(SI)
+	ADDQ       R8, R9
+	VMOVUPS    (R9), Z0
+	VMOVUPS    (R9)(CX*1), Z3
+	VMOVUPS    (R9)(CX*2), Z4
+	VMOVUPS    (R9)(DI*1), Z5
+	VADDPS     Z3, Z0, Z0
+	VADDPS     Z4, Z0, Z0
+	VMOVAPS    Z0, 128(SI)
+	VSUBPS     Z4, Z3, Z0
+	VADDPS     Z5, Z0, Z0
+	VMOVAPS    Z0, 192(SI)
+	ADDQ       R8, R9
+	VMOVUPS    (R9), Z0
+	VMOVUPS    (R9)(CX*1), Z3
+	VMOVUPS    (R9)(CX*2), Z4
+	VMOVUPS    (R9)(DI*1), Z5
+	VADDPS     Z3, Z0, Z0
+	VADDPS     Z4, Z0, Z0
+	VMOVAPS    Z0, 256(SI)
+	VSUBPS     Z4, Z3, Z0
+	VADDPS     Z5, Z0, Z0
+	VMOVAPS    Z0, 320(SI)
+	ADDQ       R8, R9
+	ADDQ       R8, R9
+	ADDQ       R8, R9
+	ADDQ       R8, R9
+	ADDQ       R8, R9
+	VMOVUPS    (R9), Z0
+	VMOVUPS    (R9)(CX*1), Z3
+	VMOVUPS    (R9)(CX*2), Z4
+	VMOVUPS    (R9)(DI*1), Z5
+	VADDPS     Z3, Z0, Z0
+	VADDPS     Z4, Z0, Z0
+	VMOVAPS    Z0, 384(SI)
+	VSUBPS     Z4, Z3, Z0
+	VADDPS     Z5, Z0, Z0
+	VMOVAPS    Z0, 448(SI)
+	VMOVUPS    (SI), Z0
+	VMOVUPS    128(SI), Z3
+	VMOVUPS    256(SI), Z4
+	VMOVUPS    384(SI), Z5
+	VADDPS     Z3, Z0, Z0
+	VADDPS     Z4, Z0, Z0
+	VSUBPS     Z4, Z3, Z3
+	VADDPS     Z5, Z3, Z3
+	VPXORD     Z1, Z1, Z1
+	MOVQ       DX, R9
+	MOVQ       BX, R10
+	VCMPPS     $0x01, (R10), Z1, K1
+	VMOVAPS.Z  Z0, K1, Z0
+	VMOVUPS    Z0, (R9)
+	ADDQ       yRow+32(FP), R9
+	ADDQ       xRow+48(FP), R10
+	VCMPPS     $0x01, (R10), Z1, K1
+	VMOVAPS.Z  Z3, K1, Z3
+	VMOVUPS    Z3, (R9)
+	VMOVUPS    64(SI), Z0
+	VMOVUPS    192(SI), Z3
+	VMOVUPS    320(SI), Z4
+	VMOVUPS    448(SI), Z5
+	VADDPS     Z3, Z0, Z0
+	VADDPS     Z4, Z0, Z0
+	VSUBPS     Z4, Z3, Z3
+	VADDPS     Z5, Z3, Z3
+	VPXORD     Z2, Z2, Z2
+	MOVQ       DX, R9
+	MOVQ       BX, R10
+	VCMPPS     $0x01, 64(R10), Z2, K1
+	VMOVAPS.Z  Z0, K1, Z0
+	VMOVUPS    Z0, 64(R9)
+	ADDQ       yRow+32(FP), R9
+	ADDQ       xRow+48(FP), R10
+	VCMPPS     $0x01, 64(R10), Z2, K1
+	VMOVAPS.Z  Z3, K1, Z3
+	VMOVUPS    Z3, 64(R9)
+	ADDQ       $0x00000080, DX
+	ADDQ       $0x00000080, BX
+	ADDQ       $0x40, AX
+	DECQ       tiles+0(FP)
+	JNZ        winoOutputMask6r2c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r2c2AVX512(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, AVX512F, MMX+
+TEXT ·winoGrad6r2c2AVX512(SB), $576-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R8
+	LEAQ    (SI)(SI*2), R8
+	LEAQ    (SI)(SI*4), R9
+	LEAQ    (R8)(SI*4), R8
+	IMUL3Q  $0x00000008, SI, R9
+	VMOVUPS winoConst<>+128(SB), Z0
+	VMOVUPS winoConst<>+64(SB), Z0
+	VMOVUPS winoConst<>+512(SB), Z0
+	VMOVUPS winoConst<>+576(SB), Z0
+	VMOVUPS winoConst<>+640(SB), Z0
+
+winoGrad6r2c2AVX512_tile:
+	VMOVUPS    (CX), Z0
+	PREFETCHT1 768(CX)
+	VMOVUPS    (CX)(DX*1), Z1
+	PREFETCHT1 768(CX)(DX*1)
+	VMOVAPS    Z0, (DI)
+	VMOVAPS    Z1, 384(DI)
+	VADDPS     Z1, Z0, Z2
+	VMOVAPS    Z2, 128(DI)
+	VSUBPS     Z1, Z0, Z0
+	VMOVAPS    Z0, 256(DI)
+	VMOVUPS    64(CX), Z0
+	PREFETCHT1 832(CX)
+	VMOVUPS    64(CX)(DX*1), Z1
+	PREFETCHT1 832(CX)(DX*1)
+	VMOVAPS    Z0, 64(DI)
+	VMOVAPS    Z1, 448(DI)
+	VADDPS     Z1, Z0, Z2
+	VMOVAPS    Z2, 192(DI)
+	VSUBPS     Z1, Z0, Z0
+	VMOVAPS    Z0, 320(DI)
+	MOVQ       BX, R10
+	VMOVUPS    (DI), Z0
+	VMOVUPS    64(DI), Z1
+	VMOVUPS    Z0, (R10)
+	VMOVUPS    Z1, (R10)(R8*1)
+	VADDPS     Z1, Z0, Z2
+	VMOVUPS    Z2, (R10)(SI*1)
+	VSUBPS     Z1, Z0, Z0
+	VMOVUPS    Z0, (R10)(SI*2)
+	ADDQ       R9, R10
+	VMOVUPS    128(DI), Z0
+	VMOVUPS    192(DI), Z1
+	VMOVUPS    Z0, (R10)
+	VMOVUPS    Z1, (R10)(R8*1)
+	VADDPS     Z1, Z0, Z2
+	VMOVUPS    Z2, (R10)(SI*1)
+	VSUBPS     Z1, Z0, Z0
+	VMOVUPS    Z0, (R10)(SI*2)
+	ADDQ       R9, R10
+	VMOVUPS    256(DI), Z0
+	VMOVUPS    320(DI), Z1
+	VMOVUPS    Z0, (R10)
+	VMOVUPS    Z1, (R10)(R8*1)
+	VADDPS     Z1, Z0, Z2
+	VMOVUPS    Z2, (R10)(SI*1)
+	VSUBPS     Z1, Z0, Z0
+	VMOVUPS    Z0, (R10)(SI*2)
+	ADDQ       R9, R10
+	ADDQ       R9, R10
+	ADDQ       R9, R10
+	ADDQ       R9, R10
+	ADDQ       R9, R10
+	VMOVUPS    384(DI), Z0
+	VMOVUPS    448(DI), Z1
+	VMOVUPS    Z0, (R10)
+	VMOVUPS    Z1, (R10)(R8*1)
+	VADDPS     Z1, Z0, Z2
+	VMOVUPS    Z2, (R10)(SI*1)
+	VSUBPS     Z1, Z0, Z0
+	VMOVUPS    Z0, (R10)(SI*2)
+	ADDQ       $0x00000080, CX
+	ADDQ       $0x40, BX
+	DECQ       AX
+	JNZ        winoGrad6r2c2AVX512_tile
+	VZEROUPPER
+	RET
+
+// func winoWeightsGrad6AVX512(n int, du *float32, duStride int, dw *float32, dwStride int)
+// Requires: AVX, AVX512F
+TEXT ·winoWeightsGrad6AVX512(SB), $1600-40
+	MOVQ   n+0(FP), AX
+	MOVQ   du+8(FP), CX
+	MOVQ   duStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   dw+24(FP), BX
+	MOVQ   dwStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R11
+	LEAQ   (SI)(SI*4), R12
+	LEAQ   (R11)(SI*4), R11
+	IMUL3Q $0x00000008, DX, R11
+	LEAQ   (SI)(SI*2), R12
+
+winoWeightsGrad6AVX512_block:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R8*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R9*1), Z5
+	VMOVUPS      (R13)(R8*2), Z6
+	VMOVUPS      (R13)(R10*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z0
+	VFMADD231PS  winoConst<>+1472(SB), Z2, Z0
+	VFMADD231PS  winoConst<>+1600(SB), Z4, Z0
+	VMULPS       winoConst<>+1408(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1600(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+1472(SB), Z5, Z1
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z3
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1664(SB), Z4, Z3
+	VMOVAPS      Z0, (DI)
+	VMOVAPS      Z1, 64(DI)
+	VMOVAPS      Z3, 128(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R8*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R9*1), Z5
+	VMOVUPS      (R13)(R8*2), Z6
+	VMOVUPS      (R13)(R10*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z0
+	VFMADD231PS  winoConst<>+1472(SB), Z2, Z0
+	VFMADD231PS  winoConst<>+1600(SB), Z4, Z0
+	VMULPS       winoConst<>+1408(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1600(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+1472(SB), Z5, Z1
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z3
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1664(SB), Z4, Z3
+	VMOVAPS      Z0, 192(DI)
+	VMOVAPS      Z1, 256(DI)
+	VMOVAPS      Z3, 320(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R8*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R9*1), Z5
+	VMOVUPS      (R13)(R8*2), Z6
+	VMOVUPS      (R13)(R10*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z0
+	VFMADD231PS  winoConst<>+1472(SB), Z2, Z0
+	VFMADD231PS  winoConst<>+1600(SB), Z4, Z0
+	VMULPS       winoConst<>+1408(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1600(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+1472(SB), Z5, Z1
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z3
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1664(SB), Z4, Z3
+	VMOVAPS      Z0, 384(DI)
+	VMOVAPS      Z1, 448(DI)
+	VMOVAPS      Z3, 512(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R8*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R9*1), Z5
+	VMOVUPS      (R13)(R8*2), Z6
+	VMOVUPS      (R13)(R10*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z0
+	VFMADD231PS  winoConst<>+1472(SB), Z2, Z0
+	VFMADD231PS  winoConst<>+1600(SB), Z4, Z0
+	VMULPS       winoConst<>+1408(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1600(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+1472(SB), Z5, Z1
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z3
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1664(SB), Z4, Z3
+	VMOVAPS      Z0, 576(DI)
+	VMOVAPS      Z1, 640(DI)
+	VMOVAPS      Z3, 704(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R8*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R9*1), Z5
+	VMOVUPS      (R13)(R8*2), Z6
+	VMOVUPS      (R13)(R10*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z0
+	VFMADD231PS  winoConst<>+1472(SB), Z2, Z0
+	VFMADD231PS  winoConst<>+1600(SB), Z4, Z0
+	VMULPS       winoConst<>+1408(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1600(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+1472(SB), Z5, Z1
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z3
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1664(SB), Z4, Z3
+	VMOVAPS      Z0, 768(DI)
+	VMOVAPS      Z1, 832(DI)
+	VMOVAPS      Z3, 896(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R8*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R9*1), Z5
+	VMOVUPS      (R13)(R8*2), Z6
+	VMOVUPS      (R13)(R10*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z0
+	VFMADD231PS  winoConst<>+1472(SB), Z2, Z0
+	VFMADD231PS  winoConst<>+1600(SB), Z4, Z0
+	VMULPS       winoConst<>+1408(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1600(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+1472(SB), Z5, Z1
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z3
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1664(SB), Z4, Z3
+	VMOVAPS      Z0, 960(DI)
+	VMOVAPS      Z1, 1024(DI)
+	VMOVAPS      Z3, 1088(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R8*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R9*1), Z5
+	VMOVUPS      (R13)(R8*2), Z6
+	VMOVUPS      (R13)(R10*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z0
+	VFMADD231PS  winoConst<>+1472(SB), Z2, Z0
+	VFMADD231PS  winoConst<>+1600(SB), Z4, Z0
+	VMULPS       winoConst<>+1408(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1600(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+1472(SB), Z5, Z1
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z3
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1664(SB), Z4, Z3
+	VMOVAPS      Z0, 1152(DI)
+	VMOVAPS      Z1, 1216(DI)
+	VMOVAPS      Z3, 1280(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Z0
+	VMOVUPS      (R13)(DX*1), Z1
+	VMOVUPS      (R13)(DX*2), Z2
+	VMOVUPS      (R13)(R8*1), Z3
+	VMOVUPS      (R13)(DX*4), Z4
+	VMOVUPS      (R13)(R9*1), Z5
+	VMOVUPS      (R13)(R8*2), Z6
+	VMOVUPS      (R13)(R10*1), Z7
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z0
+	VFMADD231PS  winoConst<>+1472(SB), Z2, Z0
+	VFMADD231PS  winoConst<>+1600(SB), Z4, Z0
+	VMULPS       winoConst<>+1408(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1600(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+1472(SB), Z5, Z1
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z3
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1664(SB), Z4, Z3
+	VMOVAPS      Z0, 1344(DI)
+	VMOVAPS      Z1, 1408(DI)
+	VMOVAPS      Z3, 1472(DI)
+	VMOVUPS      (DI), Z0
+	VMOVUPS      192(DI), Z1
+	VMOVUPS      384(DI), Z2
+	VMOVUPS      576(DI), Z3
+	VMOVUPS      768(DI), Z4
+	VMOVUPS      960(DI), Z5
+	VMOVUPS      1152(DI), Z6
+	VMOVUPS      1344(DI), Z7
+	MOVQ         BX, R13
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z0
+	VFMADD231PS  winoConst<>+1472(SB), Z2, Z0
+	VFMADD231PS  winoConst<>+1600(SB), Z4, Z0
+	VMULPS       winoConst<>+1408(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1600(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+1472(SB), Z5, Z1
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z3
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1664(SB), Z4, Z3
+	VADDPS       (R13), Z0, Z0
+	VMOVUPS      Z0, (R13)
+	ADDQ         R12, R13
+	VADDPS       (R13), Z1, Z1
+	VMOVUPS      Z1, (R13)
+	ADDQ         R12, R13
+	VADDPS       (R13), Z3, Z3
+	VMOVUPS      Z3, (R13)
+	VMOVUPS      64(DI), Z0
+	VMOVUPS      256(DI), Z1
+	VMOVUPS      448(DI), Z2
+	VMOVUPS      640(DI), Z3
+	VMOVUPS      832(DI), Z4
+	VMOVUPS      1024(DI), Z5
+	VMOVUPS      1216(DI), Z6
+	VMOVUPS      1408(DI), Z7
+	MOVQ         BX, R13
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z0
+	VFMADD231PS  winoConst<>+1472(SB), Z2, Z0
+	VFMADD231PS  winoConst<>+1600(SB), Z4, Z0
+	VMULPS       winoConst<>+1408(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1600(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+1472(SB), Z5, Z1
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z3
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1664(SB), Z4, Z3
+	VADDPS       (R13)(SI*1), Z0, Z0
+	VMOVUPS      Z0, (R13)(SI*1)
+	ADDQ         R12, R13
+	VADDPS       (R13)(SI*1), Z1, Z1
+	VMOVUPS      Z1, (R13)(SI*1)
+	ADDQ         R12, R13
+	VADDPS       (R13)(SI*1), Z3, Z3
+	VMOVUPS      Z3, (R13)(SI*1)
+	VMOVUPS      128(DI), Z0
+	VMOVUPS      320(DI), Z1
+	VMOVUPS      512(DI), Z2
+	VMOVUPS      704(DI), Z3
+	VMOVUPS      896(DI), Z4
+	VMOVUPS      1088(DI), Z5
+	VMOVUPS      1280(DI), Z6
+	VMOVUPS      1472(DI), Z7
+	MOVQ         BX, R13
+	VADDPS       Z2, Z1, Z8
+	VSUBPS       Z1, Z2, Z1
+	VADDPS       Z4, Z3, Z2
+	VSUBPS       Z4, Z3, Z3
+	VADDPS       Z6, Z5, Z4
+	VSUBPS       Z6, Z5, Z5
+	VMOVAPS      Z0, Z0
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z0
+	VFMADD231PS  winoConst<>+1472(SB), Z2, Z0
+	VFMADD231PS  winoConst<>+1600(SB), Z4, Z0
+	VMULPS       winoConst<>+1408(SB), Z1, Z1
+	VFMADD231PS  winoConst<>+1600(SB), Z3, Z1
+	VFMADD231PS  winoConst<>+1472(SB), Z5, Z1
+	VMOVAPS      Z7, Z3
+	VFNMADD231PS winoConst<>+1408(SB), Z8, Z3
+	VFMADD231PS  winoConst<>+1536(SB), Z2, Z3
+	VFMADD231PS  winoConst<>+1664(SB), Z4, Z3
+	VADDPS       (R13)(SI*2), Z0, Z0
+	VMOVUPS      Z0, (R13)(SI*2)
+	ADDQ         R12, R13
+	VADDPS       (R13)(SI*2), Z1, Z1
+	VMOVUPS      Z1, (R13)(SI*2)
+	ADDQ         R12, R13
+	VADDPS       (R13)(SI*2), Z3, Z3
+	VMOVUPS      Z3, (R13)(SI*2)
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoWeightsGrad6AVX512_block
 	VZEROUPPER
 	RET
 
@@ -50957,166 +62264,165 @@ TEXT ·winoOutputHits4AVX2(SB), $1600-68
 	MOVQ   mStride+16(FP), CX
 	SHLQ   $0x02, CX
 	MOVQ   y+24(FP), DX
-	MOVQ   yRow+32(FP), BX
-	SHLQ   $0x02, BX
-	MOVQ   hits+40(FP), SI
-	MOVQ   bias+56(FP), DI
-	LEAQ   (SP), R8
-	ADDQ   $0x3f, R8
-	ANDQ   $-64, R8
-	LEAQ   (CX)(CX*2), R9
-	LEAQ   (CX)(CX*4), R10
-	LEAQ   (R9)(CX*4), R11
-	IMUL3Q $0x00000006, CX, R11
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R10
+	IMUL3Q $0x00000006, CX, R10
 
 winoOutputHits4AVX2_tile:
-	MOVQ $0x00000002, R13
+	MOVQ $0x00000002, R12
 
 winoOutputHits4AVX2_half:
-	MOVQ         AX, R12
-	VMOVUPS      (R12), Y0
-	VMOVUPS      (R12)(CX*1), Y1
-	VMOVUPS      (R12)(CX*2), Y2
-	VMOVUPS      (R12)(R9*1), Y3
-	VMOVUPS      (R12)(CX*4), Y4
-	VMOVUPS      (R12)(R10*1), Y5
+	MOVQ         AX, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y1
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VADDPS       Y6, Y0, Y0
 	VADDPS       Y2, Y0, Y0
-	VMOVAPS      Y0, (R8)
+	VMOVAPS      Y0, (DI)
 	VMOVAPS      Y1, Y0
 	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
-	VMOVAPS      Y0, 64(R8)
+	VMOVAPS      Y0, 64(DI)
 	VMOVAPS      Y6, Y0
 	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
-	VMOVAPS      Y0, 128(R8)
+	VMOVAPS      Y0, 128(DI)
 	VADDPS       Y1, Y5, Y0
 	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
-	VMOVAPS      Y0, 192(R8)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Y0
-	VMOVUPS      (R12)(CX*1), Y1
-	VMOVUPS      (R12)(CX*2), Y2
-	VMOVUPS      (R12)(R9*1), Y3
-	VMOVUPS      (R12)(CX*4), Y4
-	VMOVUPS      (R12)(R10*1), Y5
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y1
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VADDPS       Y6, Y0, Y0
 	VADDPS       Y2, Y0, Y0
-	VMOVAPS      Y0, 256(R8)
+	VMOVAPS      Y0, 256(DI)
 	VMOVAPS      Y1, Y0
 	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
-	VMOVAPS      Y0, 320(R8)
+	VMOVAPS      Y0, 320(DI)
 	VMOVAPS      Y6, Y0
 	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
-	VMOVAPS      Y0, 384(R8)
+	VMOVAPS      Y0, 384(DI)
 	VADDPS       Y1, Y5, Y0
 	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
-	VMOVAPS      Y0, 448(R8)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Y0
-	VMOVUPS      (R12)(CX*1), Y1
-	VMOVUPS      (R12)(CX*2), Y2
-	VMOVUPS      (R12)(R9*1), Y3
-	VMOVUPS      (R12)(CX*4), Y4
-	VMOVUPS      (R12)(R10*1), Y5
+	VMOVAPS      Y0, 448(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y1
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VADDPS       Y6, Y0, Y0
 	VADDPS       Y2, Y0, Y0
-	VMOVAPS      Y0, 512(R8)
+	VMOVAPS      Y0, 512(DI)
 	VMOVAPS      Y1, Y0
 	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
-	VMOVAPS      Y0, 576(R8)
+	VMOVAPS      Y0, 576(DI)
 	VMOVAPS      Y6, Y0
 	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
-	VMOVAPS      Y0, 640(R8)
+	VMOVAPS      Y0, 640(DI)
 	VADDPS       Y1, Y5, Y0
 	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
-	VMOVAPS      Y0, 704(R8)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Y0
-	VMOVUPS      (R12)(CX*1), Y1
-	VMOVUPS      (R12)(CX*2), Y2
-	VMOVUPS      (R12)(R9*1), Y3
-	VMOVUPS      (R12)(CX*4), Y4
-	VMOVUPS      (R12)(R10*1), Y5
+	VMOVAPS      Y0, 704(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y1
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VADDPS       Y6, Y0, Y0
 	VADDPS       Y2, Y0, Y0
-	VMOVAPS      Y0, 768(R8)
+	VMOVAPS      Y0, 768(DI)
 	VMOVAPS      Y1, Y0
 	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
-	VMOVAPS      Y0, 832(R8)
+	VMOVAPS      Y0, 832(DI)
 	VMOVAPS      Y6, Y0
 	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
-	VMOVAPS      Y0, 896(R8)
+	VMOVAPS      Y0, 896(DI)
 	VADDPS       Y1, Y5, Y0
 	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
-	VMOVAPS      Y0, 960(R8)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Y0
-	VMOVUPS      (R12)(CX*1), Y1
-	VMOVUPS      (R12)(CX*2), Y2
-	VMOVUPS      (R12)(R9*1), Y3
-	VMOVUPS      (R12)(CX*4), Y4
-	VMOVUPS      (R12)(R10*1), Y5
+	VMOVAPS      Y0, 960(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y1
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VADDPS       Y6, Y0, Y0
 	VADDPS       Y2, Y0, Y0
-	VMOVAPS      Y0, 1024(R8)
+	VMOVAPS      Y0, 1024(DI)
 	VMOVAPS      Y1, Y0
 	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
-	VMOVAPS      Y0, 1088(R8)
+	VMOVAPS      Y0, 1088(DI)
 	VMOVAPS      Y6, Y0
 	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
-	VMOVAPS      Y0, 1152(R8)
+	VMOVAPS      Y0, 1152(DI)
 	VADDPS       Y1, Y5, Y0
 	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
-	VMOVAPS      Y0, 1216(R8)
-	ADDQ         R11, R12
-	VMOVUPS      (R12), Y0
-	VMOVUPS      (R12)(CX*1), Y1
-	VMOVUPS      (R12)(CX*2), Y2
-	VMOVUPS      (R12)(R9*1), Y3
-	VMOVUPS      (R12)(CX*4), Y4
-	VMOVUPS      (R12)(R10*1), Y5
+	VMOVAPS      Y0, 1216(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y1
 	VADDPS       Y4, Y3, Y2
 	VSUBPS       Y4, Y3, Y3
 	VADDPS       Y6, Y0, Y0
 	VADDPS       Y2, Y0, Y0
-	VMOVAPS      Y0, 1280(R8)
+	VMOVAPS      Y0, 1280(DI)
 	VMOVAPS      Y1, Y0
 	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
-	VMOVAPS      Y0, 1344(R8)
+	VMOVAPS      Y0, 1344(DI)
 	VMOVAPS      Y6, Y0
 	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
-	VMOVAPS      Y0, 1408(R8)
+	VMOVAPS      Y0, 1408(DI)
 	VADDPS       Y1, Y5, Y0
 	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
-	VMOVAPS      Y0, 1472(R8)
-	VMOVUPS      (R8), Y0
-	VMOVUPS      256(R8), Y1
-	VMOVUPS      512(R8), Y2
-	VMOVUPS      768(R8), Y3
-	VMOVUPS      1024(R8), Y4
-	VMOVUPS      1280(R8), Y5
+	VMOVAPS      Y0, 1472(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      256(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      768(DI), Y3
+	VMOVUPS      1024(DI), Y4
+	VMOVUPS      1280(DI), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y1
 	VADDPS       Y4, Y3, Y2
@@ -51129,20 +62435,20 @@ winoOutputHits4AVX2_half:
 	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
 	VADDPS       Y1, Y5, Y1
 	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
-	VADDPS       (DI), Y0, Y0
-	VMOVAPS      Y0, (R8)
-	VADDPS       (DI), Y4, Y4
-	VMOVAPS      Y4, 256(R8)
-	VADDPS       (DI), Y6, Y6
-	VMOVAPS      Y6, 512(R8)
-	VADDPS       (DI), Y1, Y1
-	VMOVAPS      Y1, 768(R8)
-	VMOVUPS      64(R8), Y1
-	VMOVUPS      320(R8), Y5
-	VMOVUPS      576(R8), Y6
-	VMOVUPS      832(R8), Y0
-	VMOVUPS      1088(R8), Y2
-	VMOVUPS      1344(R8), Y4
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y4, Y4
+	VMOVAPS      Y4, 256(DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 512(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 768(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      320(DI), Y5
+	VMOVUPS      576(DI), Y6
+	VMOVUPS      832(DI), Y0
+	VMOVUPS      1088(DI), Y2
+	VMOVUPS      1344(DI), Y4
 	VADDPS       Y6, Y5, Y3
 	VSUBPS       Y6, Y5, Y5
 	VADDPS       Y2, Y0, Y6
@@ -51155,77 +62461,77 @@ winoOutputHits4AVX2_half:
 	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
 	VADDPS       Y5, Y4, Y4
 	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
-	VADDPS       (DI), Y1, Y1
-	VADDPS       (DI), Y2, Y2
-	VADDPS       (DI), Y3, Y3
-	VADDPS       (DI), Y4, Y4
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
 	VBROADCASTSS lo+64(FP), Y0
 	VMAXPS       Y2, Y1, Y5
-	VMAXPS       (R8), Y5, Y5
-	VMAXPS       256(R8), Y5, Y5
-	MOVQ         SI, R12
+	VMAXPS       (DI), Y5, Y5
+	VMAXPS       256(DI), Y5, Y5
+	MOVQ         BX, R11
 	VCMPPS       $0x01, Y5, Y0, Y6
+	VMOVMSKPS    Y6, R13
+	VCMPPS       $0x00, (DI), Y5, Y6
 	VMOVMSKPS    Y6, R14
-	VCMPPS       $0x00, (R8), Y5, Y6
-	VMOVMSKPS    Y6, R15
-	ANDL         R14, R15
-	MOVB         R15, (R12)
-	XORL         R15, R14
+	ANDL         R13, R14
+	MOVB         R14, (R11)
+	XORL         R14, R13
 	VCMPPS       $0x00, Y1, Y5, Y6
-	VMOVMSKPS    Y6, R15
-	ANDL         R14, R15
-	MOVB         R15, 2(R12)
-	XORL         R15, R14
-	VCMPPS       $0x00, 256(R8), Y5, Y6
-	VMOVMSKPS    Y6, R15
-	ANDL         R14, R15
-	MOVB         R15, 4(R12)
-	XORL         R15, R14
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 2(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 256(DI), Y5, Y6
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 4(R11)
+	XORL         R14, R13
 	VCMPPS       $0x00, Y2, Y5, Y6
-	VMOVMSKPS    Y6, R15
-	ANDL         R14, R15
-	MOVB         R15, 6(R12)
-	XORL         R15, R14
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 6(R11)
+	XORL         R14, R13
 	VMAXPS       Y5, Y0, Y5
-	MOVQ         DX, R12
-	VMOVUPS      Y5, (R12)
+	MOVQ         DX, R11
+	VMOVUPS      Y5, (R11)
 	VMAXPS       Y4, Y3, Y1
-	VMAXPS       512(R8), Y1, Y1
-	VMAXPS       768(R8), Y1, Y1
-	MOVQ         SI, R12
-	ADDQ         hitsRow+48(FP), R12
+	VMAXPS       512(DI), Y1, Y1
+	VMAXPS       768(DI), Y1, Y1
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
 	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R13
+	VCMPPS       $0x00, 512(DI), Y1, Y2
 	VMOVMSKPS    Y2, R14
-	VCMPPS       $0x00, 512(R8), Y1, Y2
-	VMOVMSKPS    Y2, R15
-	ANDL         R14, R15
-	MOVB         R15, (R12)
-	XORL         R15, R14
+	ANDL         R13, R14
+	MOVB         R14, (R11)
+	XORL         R14, R13
 	VCMPPS       $0x00, Y3, Y1, Y2
-	VMOVMSKPS    Y2, R15
-	ANDL         R14, R15
-	MOVB         R15, 2(R12)
-	XORL         R15, R14
-	VCMPPS       $0x00, 768(R8), Y1, Y2
-	VMOVMSKPS    Y2, R15
-	ANDL         R14, R15
-	MOVB         R15, 4(R12)
-	XORL         R15, R14
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 2(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 768(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 4(R11)
+	XORL         R14, R13
 	VCMPPS       $0x00, Y4, Y1, Y2
-	VMOVMSKPS    Y2, R15
-	ANDL         R14, R15
-	MOVB         R15, 6(R12)
-	XORL         R15, R14
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 6(R11)
+	XORL         R14, R13
 	VMAXPS       Y1, Y0, Y1
-	MOVQ         DX, R12
-	ADDQ         BX, R12
-	VMOVUPS      Y1, (R12)
-	VMOVUPS      128(R8), Y0
-	VMOVUPS      384(R8), Y1
-	VMOVUPS      640(R8), Y2
-	VMOVUPS      896(R8), Y3
-	VMOVUPS      1152(R8), Y4
-	VMOVUPS      1408(R8), Y5
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Y1, (R11)
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      384(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      896(DI), Y3
+	VMOVUPS      1152(DI), Y4
+	VMOVUPS      1408(DI), Y5
 	VADDPS       Y2, Y1, Y6
 	VSUBPS       Y2, Y1, Y1
 	VADDPS       Y4, Y3, Y2
@@ -51238,20 +62544,20 @@ winoOutputHits4AVX2_half:
 	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
 	VADDPS       Y1, Y5, Y1
 	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
-	VADDPS       (DI), Y0, Y0
-	VMOVAPS      Y0, 128(R8)
-	VADDPS       (DI), Y4, Y4
-	VMOVAPS      Y4, 384(R8)
-	VADDPS       (DI), Y6, Y6
-	VMOVAPS      Y6, 640(R8)
-	VADDPS       (DI), Y1, Y1
-	VMOVAPS      Y1, 896(R8)
-	VMOVUPS      192(R8), Y1
-	VMOVUPS      448(R8), Y5
-	VMOVUPS      704(R8), Y6
-	VMOVUPS      960(R8), Y0
-	VMOVUPS      1216(R8), Y2
-	VMOVUPS      1472(R8), Y4
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       (SI), Y4, Y4
+	VMOVAPS      Y4, 384(DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 640(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 896(DI)
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      448(DI), Y5
+	VMOVUPS      704(DI), Y6
+	VMOVUPS      960(DI), Y0
+	VMOVUPS      1216(DI), Y2
+	VMOVUPS      1472(DI), Y4
 	VADDPS       Y6, Y5, Y3
 	VSUBPS       Y6, Y5, Y5
 	VADDPS       Y2, Y0, Y6
@@ -51264,83 +62570,83 @@ winoOutputHits4AVX2_half:
 	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
 	VADDPS       Y5, Y4, Y4
 	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
-	VADDPS       (DI), Y1, Y1
-	VADDPS       (DI), Y2, Y2
-	VADDPS       (DI), Y3, Y3
-	VADDPS       (DI), Y4, Y4
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
 	VBROADCASTSS lo+64(FP), Y0
 	VMAXPS       Y2, Y1, Y5
-	VMAXPS       128(R8), Y5, Y5
-	VMAXPS       384(R8), Y5, Y5
-	MOVQ         SI, R12
+	VMAXPS       128(DI), Y5, Y5
+	VMAXPS       384(DI), Y5, Y5
+	MOVQ         BX, R11
 	VCMPPS       $0x01, Y5, Y0, Y6
+	VMOVMSKPS    Y6, R13
+	VCMPPS       $0x00, 128(DI), Y5, Y6
 	VMOVMSKPS    Y6, R14
-	VCMPPS       $0x00, 128(R8), Y5, Y6
-	VMOVMSKPS    Y6, R15
-	ANDL         R14, R15
-	MOVB         R15, 8(R12)
-	XORL         R15, R14
+	ANDL         R13, R14
+	MOVB         R14, 8(R11)
+	XORL         R14, R13
 	VCMPPS       $0x00, Y1, Y5, Y6
-	VMOVMSKPS    Y6, R15
-	ANDL         R14, R15
-	MOVB         R15, 10(R12)
-	XORL         R15, R14
-	VCMPPS       $0x00, 384(R8), Y5, Y6
-	VMOVMSKPS    Y6, R15
-	ANDL         R14, R15
-	MOVB         R15, 12(R12)
-	XORL         R15, R14
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 10(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 384(DI), Y5, Y6
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 12(R11)
+	XORL         R14, R13
 	VCMPPS       $0x00, Y2, Y5, Y6
-	VMOVMSKPS    Y6, R15
-	ANDL         R14, R15
-	MOVB         R15, 14(R12)
-	XORL         R15, R14
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 14(R11)
+	XORL         R14, R13
 	VMAXPS       Y5, Y0, Y5
-	MOVQ         DX, R12
-	VMOVUPS      Y5, 64(R12)
+	MOVQ         DX, R11
+	VMOVUPS      Y5, 64(R11)
 	VMAXPS       Y4, Y3, Y1
-	VMAXPS       640(R8), Y1, Y1
-	VMAXPS       896(R8), Y1, Y1
-	MOVQ         SI, R12
-	ADDQ         hitsRow+48(FP), R12
+	VMAXPS       640(DI), Y1, Y1
+	VMAXPS       896(DI), Y1, Y1
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
 	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R13
+	VCMPPS       $0x00, 640(DI), Y1, Y2
 	VMOVMSKPS    Y2, R14
-	VCMPPS       $0x00, 640(R8), Y1, Y2
-	VMOVMSKPS    Y2, R15
-	ANDL         R14, R15
-	MOVB         R15, 8(R12)
-	XORL         R15, R14
+	ANDL         R13, R14
+	MOVB         R14, 8(R11)
+	XORL         R14, R13
 	VCMPPS       $0x00, Y3, Y1, Y2
-	VMOVMSKPS    Y2, R15
-	ANDL         R14, R15
-	MOVB         R15, 10(R12)
-	XORL         R15, R14
-	VCMPPS       $0x00, 896(R8), Y1, Y2
-	VMOVMSKPS    Y2, R15
-	ANDL         R14, R15
-	MOVB         R15, 12(R12)
-	XORL         R15, R14
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 10(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 896(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 12(R11)
+	XORL         R14, R13
 	VCMPPS       $0x00, Y4, Y1, Y2
-	VMOVMSKPS    Y2, R15
-	ANDL         R14, R15
-	MOVB         R15, 14(R12)
-	XORL         R15, R14
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 14(R11)
+	XORL         R14, R13
 	VMAXPS       Y1, Y0, Y1
-	MOVQ         DX, R12
-	ADDQ         BX, R12
-	VMOVUPS      Y1, 64(R12)
-	INCQ         SI
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Y1, 64(R11)
+	INCQ         BX
 	ADDQ         $0x20, AX
 	ADDQ         $0x20, DX
-	ADDQ         $0x20, DI
-	DECQ         R13
+	ADDQ         $0x20, SI
+	DECQ         R12
 	JNZ          winoOutputHits4AVX2_half
 	SUBQ         $0x00000040, AX
 	SUBQ         $0x00000040, DX
-	SUBQ         $0x00000040, DI
-	SUBQ         $0x02, SI
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
 	ADDQ         $0x00000080, DX
-	ADDQ         $0x10, SI
+	ADDQ         $0x10, BX
 	ADDQ         $0x40, AX
 	DECQ         tiles+0(FP)
 	JNZ          winoOutputHits4AVX2_tile
@@ -51350,193 +62656,190 @@ winoOutputHits4AVX2_half:
 // func winoOutputMask4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·winoOutputMask4AVX2(SB), $1600-56
-	MOVQ   tiles+0(FP), AX
-	MOVQ   m+8(FP), CX
-	MOVQ   mStride+16(FP), DX
-	SHLQ   $0x02, DX
-	MOVQ   y+24(FP), BX
-	MOVQ   yRow+32(FP), SI
-	SHLQ   $0x02, SI
-	MOVQ   x+40(FP), DI
-	MOVQ   xRow+48(FP), R8
-	SHLQ   $0x02, R8
-	LEAQ   (SP), R9
-	ADDQ   $0x3f, R9
-	ANDQ   $-64, R9
-	LEAQ   (DX)(DX*2), R10
-	LEAQ   (DX)(DX*4), R11
-	LEAQ   (R10)(DX*4), R12
-	IMUL3Q $0x00000006, DX, R12
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), R9
+	IMUL3Q $0x00000006, CX, R9
 
 winoOutputMask4AVX2_tile:
-	MOVQ       DI, R15
-	PREFETCHT1 512(R15)
-	PREFETCHT1 576(R15)
-	PREFETCHT1 640(R15)
-	PREFETCHT1 704(R15)
-	ADDQ       R8, R15
-	PREFETCHT1 512(R15)
-	PREFETCHT1 576(R15)
-	PREFETCHT1 640(R15)
-	PREFETCHT1 704(R15)
-	ADDQ       R8, R15
-	PREFETCHT1 512(R15)
-	PREFETCHT1 576(R15)
-	PREFETCHT1 640(R15)
-	PREFETCHT1 704(R15)
-	ADDQ       R8, R15
-	PREFETCHT1 512(R15)
-	PREFETCHT1 576(R15)
-	PREFETCHT1 640(R15)
-	PREFETCHT1 704(R15)
-	ADDQ       R8, R15
-	MOVQ       $0x00000002, R14
+	MOVQ       BX, R12
+	PREFETCHT1 512(R12)
+	PREFETCHT1 576(R12)
+	PREFETCHT1 640(R12)
+	PREFETCHT1 704(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 512(R12)
+	PREFETCHT1 576(R12)
+	PREFETCHT1 640(R12)
+	PREFETCHT1 704(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 512(R12)
+	PREFETCHT1 576(R12)
+	PREFETCHT1 640(R12)
+	PREFETCHT1 704(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 512(R12)
+	PREFETCHT1 576(R12)
+	PREFETCHT1 640(R12)
+	PREFETCHT1 704(R12)
+	ADDQ       xRow+48(FP), R12
+	MOVQ       $0x00000002, R11
 
 winoOutputMask4AVX2_half:
-	MOVQ        CX, R13
-	VMOVUPS     (R13), Y0
-	VMOVUPS     (R13)(DX*1), Y1
-	VMOVUPS     (R13)(DX*2), Y2
-	VMOVUPS     (R13)(R10*1), Y3
-	VMOVUPS     (R13)(DX*4), Y4
-	VMOVUPS     (R13)(R11*1), Y5
+	MOVQ        AX, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
 	VADDPS      Y2, Y1, Y6
 	VSUBPS      Y2, Y1, Y1
 	VADDPS      Y4, Y3, Y2
 	VSUBPS      Y4, Y3, Y3
 	VADDPS      Y6, Y0, Y0
 	VADDPS      Y2, Y0, Y0
-	VMOVAPS     Y0, (R9)
+	VMOVAPS     Y0, (SI)
 	VMOVAPS     Y1, Y0
 	VFMADD231PS winoConst<>+128(SB), Y3, Y0
-	VMOVAPS     Y0, 64(R9)
+	VMOVAPS     Y0, 64(SI)
 	VMOVAPS     Y6, Y0
 	VFMADD231PS winoConst<>+64(SB), Y2, Y0
-	VMOVAPS     Y0, 128(R9)
+	VMOVAPS     Y0, 128(SI)
 	VADDPS      Y1, Y5, Y0
 	VFMADD231PS winoConst<>+512(SB), Y3, Y0
-	VMOVAPS     Y0, 192(R9)
-	ADDQ        R12, R13
-	VMOVUPS     (R13), Y0
-	VMOVUPS     (R13)(DX*1), Y1
-	VMOVUPS     (R13)(DX*2), Y2
-	VMOVUPS     (R13)(R10*1), Y3
-	VMOVUPS     (R13)(DX*4), Y4
-	VMOVUPS     (R13)(R11*1), Y5
+	VMOVAPS     Y0, 192(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
 	VADDPS      Y2, Y1, Y6
 	VSUBPS      Y2, Y1, Y1
 	VADDPS      Y4, Y3, Y2
 	VSUBPS      Y4, Y3, Y3
 	VADDPS      Y6, Y0, Y0
 	VADDPS      Y2, Y0, Y0
-	VMOVAPS     Y0, 256(R9)
+	VMOVAPS     Y0, 256(SI)
 	VMOVAPS     Y1, Y0
 	VFMADD231PS winoConst<>+128(SB), Y3, Y0
-	VMOVAPS     Y0, 320(R9)
+	VMOVAPS     Y0, 320(SI)
 	VMOVAPS     Y6, Y0
 	VFMADD231PS winoConst<>+64(SB), Y2, Y0
-	VMOVAPS     Y0, 384(R9)
+	VMOVAPS     Y0, 384(SI)
 	VADDPS      Y1, Y5, Y0
 	VFMADD231PS winoConst<>+512(SB), Y3, Y0
-	VMOVAPS     Y0, 448(R9)
-	ADDQ        R12, R13
-	VMOVUPS     (R13), Y0
-	VMOVUPS     (R13)(DX*1), Y1
-	VMOVUPS     (R13)(DX*2), Y2
-	VMOVUPS     (R13)(R10*1), Y3
-	VMOVUPS     (R13)(DX*4), Y4
-	VMOVUPS     (R13)(R11*1), Y5
+	VMOVAPS     Y0, 448(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
 	VADDPS      Y2, Y1, Y6
 	VSUBPS      Y2, Y1, Y1
 	VADDPS      Y4, Y3, Y2
 	VSUBPS      Y4, Y3, Y3
 	VADDPS      Y6, Y0, Y0
 	VADDPS      Y2, Y0, Y0
-	VMOVAPS     Y0, 512(R9)
+	VMOVAPS     Y0, 512(SI)
 	VMOVAPS     Y1, Y0
 	VFMADD231PS winoConst<>+128(SB), Y3, Y0
-	VMOVAPS     Y0, 576(R9)
+	VMOVAPS     Y0, 576(SI)
 	VMOVAPS     Y6, Y0
 	VFMADD231PS winoConst<>+64(SB), Y2, Y0
-	VMOVAPS     Y0, 640(R9)
+	VMOVAPS     Y0, 640(SI)
 	VADDPS      Y1, Y5, Y0
 	VFMADD231PS winoConst<>+512(SB), Y3, Y0
-	VMOVAPS     Y0, 704(R9)
-	ADDQ        R12, R13
-	VMOVUPS     (R13), Y0
-	VMOVUPS     (R13)(DX*1), Y1
-	VMOVUPS     (R13)(DX*2), Y2
-	VMOVUPS     (R13)(R10*1), Y3
-	VMOVUPS     (R13)(DX*4), Y4
-	VMOVUPS     (R13)(R11*1), Y5
+	VMOVAPS     Y0, 704(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
 	VADDPS      Y2, Y1, Y6
 	VSUBPS      Y2, Y1, Y1
 	VADDPS      Y4, Y3, Y2
 	VSUBPS      Y4, Y3, Y3
 	VADDPS      Y6, Y0, Y0
 	VADDPS      Y2, Y0, Y0
-	VMOVAPS     Y0, 768(R9)
+	VMOVAPS     Y0, 768(SI)
 	VMOVAPS     Y1, Y0
 	VFMADD231PS winoConst<>+128(SB), Y3, Y0
-	VMOVAPS     Y0, 832(R9)
+	VMOVAPS     Y0, 832(SI)
 	VMOVAPS     Y6, Y0
 	VFMADD231PS winoConst<>+64(SB), Y2, Y0
-	VMOVAPS     Y0, 896(R9)
+	VMOVAPS     Y0, 896(SI)
 	VADDPS      Y1, Y5, Y0
 	VFMADD231PS winoConst<>+512(SB), Y3, Y0
-	VMOVAPS     Y0, 960(R9)
-	ADDQ        R12, R13
-	VMOVUPS     (R13), Y0
-	VMOVUPS     (R13)(DX*1), Y1
-	VMOVUPS     (R13)(DX*2), Y2
-	VMOVUPS     (R13)(R10*1), Y3
-	VMOVUPS     (R13)(DX*4), Y4
-	VMOVUPS     (R13)(R11*1), Y5
+	VMOVAPS     Y0, 960(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
 	VADDPS      Y2, Y1, Y6
 	VSUBPS      Y2, Y1, Y1
 	VADDPS      Y4, Y3, Y2
 	VSUBPS      Y4, Y3, Y3
 	VADDPS      Y6, Y0, Y0
 	VADDPS      Y2, Y0, Y0
-	VMOVAPS     Y0, 1024(R9)
+	VMOVAPS     Y0, 1024(SI)
 	VMOVAPS     Y1, Y0
 	VFMADD231PS winoConst<>+128(SB), Y3, Y0
-	VMOVAPS     Y0, 1088(R9)
+	VMOVAPS     Y0, 1088(SI)
 	VMOVAPS     Y6, Y0
 	VFMADD231PS winoConst<>+64(SB), Y2, Y0
-	VMOVAPS     Y0, 1152(R9)
+	VMOVAPS     Y0, 1152(SI)
 	VADDPS      Y1, Y5, Y0
 	VFMADD231PS winoConst<>+512(SB), Y3, Y0
-	VMOVAPS     Y0, 1216(R9)
-	ADDQ        R12, R13
-	VMOVUPS     (R13), Y0
-	VMOVUPS     (R13)(DX*1), Y1
-	VMOVUPS     (R13)(DX*2), Y2
-	VMOVUPS     (R13)(R10*1), Y3
-	VMOVUPS     (R13)(DX*4), Y4
-	VMOVUPS     (R13)(R11*1), Y5
+	VMOVAPS     Y0, 1216(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
 	VADDPS      Y2, Y1, Y6
 	VSUBPS      Y2, Y1, Y1
 	VADDPS      Y4, Y3, Y2
 	VSUBPS      Y4, Y3, Y3
 	VADDPS      Y6, Y0, Y0
 	VADDPS      Y2, Y0, Y0
-	VMOVAPS     Y0, 1280(R9)
+	VMOVAPS     Y0, 1280(SI)
 	VMOVAPS     Y1, Y0
 	VFMADD231PS winoConst<>+128(SB), Y3, Y0
-	VMOVAPS     Y0, 1344(R9)
+	VMOVAPS     Y0, 1344(SI)
 	VMOVAPS     Y6, Y0
 	VFMADD231PS winoConst<>+64(SB), Y2, Y0
-	VMOVAPS     Y0, 1408(R9)
+	VMOVAPS     Y0, 1408(SI)
 	VADDPS      Y1, Y5, Y0
 	VFMADD231PS winoConst<>+512(SB), Y3, Y0
-	VMOVAPS     Y0, 1472(R9)
-	VMOVUPS     (R9), Y0
-	VMOVUPS     256(R9), Y1
-	VMOVUPS     512(R9), Y2
-	VMOVUPS     768(R9), Y3
-	VMOVUPS     1024(R9), Y4
-	VMOVUPS     1280(R9), Y5
+	VMOVAPS     Y0, 1472(SI)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     256(SI), Y1
+	VMOVUPS     512(SI), Y2
+	VMOVUPS     768(SI), Y3
+	VMOVUPS     1024(SI), Y4
+	VMOVUPS     1280(SI), Y5
 	VADDPS      Y2, Y1, Y6
 	VSUBPS      Y2, Y1, Y1
 	VADDPS      Y4, Y3, Y2
@@ -51550,32 +62853,32 @@ winoOutputMask4AVX2_half:
 	VADDPS      Y1, Y5, Y1
 	VFMADD231PS winoConst<>+512(SB), Y3, Y1
 	VXORPS      Y2, Y2, Y2
-	MOVQ        BX, R13
-	MOVQ        DI, R15
-	VCMPPS      $0x01, (R15), Y2, Y3
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, (R12), Y2, Y3
 	VANDPS      Y3, Y0, Y0
-	VMOVUPS     Y0, (R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R15
-	VCMPPS      $0x01, (R15), Y2, Y3
+	VMOVUPS     Y0, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
 	VANDPS      Y3, Y4, Y4
-	VMOVUPS     Y4, (R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R15
-	VCMPPS      $0x01, (R15), Y2, Y3
+	VMOVUPS     Y4, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
 	VANDPS      Y3, Y6, Y6
-	VMOVUPS     Y6, (R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R15
-	VCMPPS      $0x01, (R15), Y2, Y3
+	VMOVUPS     Y6, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
 	VANDPS      Y3, Y1, Y1
-	VMOVUPS     Y1, (R13)
-	VMOVUPS     64(R9), Y0
-	VMOVUPS     320(R9), Y1
-	VMOVUPS     576(R9), Y2
-	VMOVUPS     832(R9), Y3
-	VMOVUPS     1088(R9), Y4
-	VMOVUPS     1344(R9), Y5
+	VMOVUPS     Y1, (R10)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     320(SI), Y1
+	VMOVUPS     576(SI), Y2
+	VMOVUPS     832(SI), Y3
+	VMOVUPS     1088(SI), Y4
+	VMOVUPS     1344(SI), Y5
 	VADDPS      Y2, Y1, Y6
 	VSUBPS      Y2, Y1, Y1
 	VADDPS      Y4, Y3, Y2
@@ -51589,32 +62892,32 @@ winoOutputMask4AVX2_half:
 	VADDPS      Y1, Y5, Y1
 	VFMADD231PS winoConst<>+512(SB), Y3, Y1
 	VXORPS      Y2, Y2, Y2
-	MOVQ        BX, R13
-	MOVQ        DI, R15
-	VCMPPS      $0x01, 64(R15), Y2, Y3
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
 	VANDPS      Y3, Y0, Y0
-	VMOVUPS     Y0, 64(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R15
-	VCMPPS      $0x01, 64(R15), Y2, Y3
+	VMOVUPS     Y0, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
 	VANDPS      Y3, Y4, Y4
-	VMOVUPS     Y4, 64(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R15
-	VCMPPS      $0x01, 64(R15), Y2, Y3
+	VMOVUPS     Y4, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
 	VANDPS      Y3, Y6, Y6
-	VMOVUPS     Y6, 64(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R15
-	VCMPPS      $0x01, 64(R15), Y2, Y3
+	VMOVUPS     Y6, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
 	VANDPS      Y3, Y1, Y1
-	VMOVUPS     Y1, 64(R13)
-	VMOVUPS     128(R9), Y0
-	VMOVUPS     384(R9), Y1
-	VMOVUPS     640(R9), Y2
-	VMOVUPS     896(R9), Y3
-	VMOVUPS     1152(R9), Y4
-	VMOVUPS     1408(R9), Y5
+	VMOVUPS     Y1, 64(R10)
+	VMOVUPS     128(SI), Y0
+	VMOVUPS     384(SI), Y1
+	VMOVUPS     640(SI), Y2
+	VMOVUPS     896(SI), Y3
+	VMOVUPS     1152(SI), Y4
+	VMOVUPS     1408(SI), Y5
 	VADDPS      Y2, Y1, Y6
 	VSUBPS      Y2, Y1, Y1
 	VADDPS      Y4, Y3, Y2
@@ -51628,32 +62931,32 @@ winoOutputMask4AVX2_half:
 	VADDPS      Y1, Y5, Y1
 	VFMADD231PS winoConst<>+512(SB), Y3, Y1
 	VXORPS      Y2, Y2, Y2
-	MOVQ        BX, R13
-	MOVQ        DI, R15
-	VCMPPS      $0x01, 128(R15), Y2, Y3
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
 	VANDPS      Y3, Y0, Y0
-	VMOVUPS     Y0, 128(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R15
-	VCMPPS      $0x01, 128(R15), Y2, Y3
+	VMOVUPS     Y0, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
 	VANDPS      Y3, Y4, Y4
-	VMOVUPS     Y4, 128(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R15
-	VCMPPS      $0x01, 128(R15), Y2, Y3
+	VMOVUPS     Y4, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
 	VANDPS      Y3, Y6, Y6
-	VMOVUPS     Y6, 128(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R15
-	VCMPPS      $0x01, 128(R15), Y2, Y3
+	VMOVUPS     Y6, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
 	VANDPS      Y3, Y1, Y1
-	VMOVUPS     Y1, 128(R13)
-	VMOVUPS     192(R9), Y0
-	VMOVUPS     448(R9), Y1
-	VMOVUPS     704(R9), Y2
-	VMOVUPS     960(R9), Y3
-	VMOVUPS     1216(R9), Y4
-	VMOVUPS     1472(R9), Y5
+	VMOVUPS     Y1, 128(R10)
+	VMOVUPS     192(SI), Y0
+	VMOVUPS     448(SI), Y1
+	VMOVUPS     704(SI), Y2
+	VMOVUPS     960(SI), Y3
+	VMOVUPS     1216(SI), Y4
+	VMOVUPS     1472(SI), Y5
 	VADDPS      Y2, Y1, Y6
 	VSUBPS      Y2, Y1, Y1
 	VADDPS      Y4, Y3, Y2
@@ -51667,38 +62970,38 @@ winoOutputMask4AVX2_half:
 	VADDPS      Y1, Y5, Y1
 	VFMADD231PS winoConst<>+512(SB), Y3, Y1
 	VXORPS      Y2, Y2, Y2
-	MOVQ        BX, R13
-	MOVQ        DI, R15
-	VCMPPS      $0x01, 192(R15), Y2, Y3
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
 	VANDPS      Y3, Y0, Y0
-	VMOVUPS     Y0, 192(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R15
-	VCMPPS      $0x01, 192(R15), Y2, Y3
+	VMOVUPS     Y0, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
 	VANDPS      Y3, Y4, Y4
-	VMOVUPS     Y4, 192(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R15
-	VCMPPS      $0x01, 192(R15), Y2, Y3
+	VMOVUPS     Y4, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
 	VANDPS      Y3, Y6, Y6
-	VMOVUPS     Y6, 192(R13)
-	ADDQ        SI, R13
-	ADDQ        R8, R15
-	VCMPPS      $0x01, 192(R15), Y2, Y3
+	VMOVUPS     Y6, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
 	VANDPS      Y3, Y1, Y1
-	VMOVUPS     Y1, 192(R13)
-	ADDQ        $0x20, CX
+	VMOVUPS     Y1, 192(R10)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, DX
 	ADDQ        $0x20, BX
-	ADDQ        $0x20, DI
-	DECQ        R14
+	DECQ        R11
 	JNZ         winoOutputMask4AVX2_half
-	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, AX
+	SUBQ        $0x00000040, DX
 	SUBQ        $0x00000040, BX
-	SUBQ        $0x00000040, DI
+	ADDQ        $0x00000100, DX
 	ADDQ        $0x00000100, BX
-	ADDQ        $0x00000100, DI
-	ADDQ        $0x40, CX
-	DECQ        AX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
 	JNZ         winoOutputMask4AVX2_tile
 	VZEROUPPER
 	RET
@@ -51743,14 +63046,14 @@ winoGrad4AVX2_half:
 	VMOVAPS     Y6, 1280(DI)
 	VADDPS      Y5, Y3, Y7
 	VADDPS      Y6, Y4, Y8
-	VADDPS      Y8, Y7, Y9
-	VMOVAPS     Y9, 256(DI)
-	VSUBPS      Y8, Y7, Y7
-	VMOVAPS     Y7, 512(DI)
 	VMOVAPS     Y3, Y3
 	VFMADD231PS Y1, Y5, Y3
 	VMULPS      Y0, Y4, Y4
 	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVAPS     Y5, 256(DI)
+	VSUBPS      Y8, Y7, Y5
+	VMOVAPS     Y5, 512(DI)
 	VADDPS      Y4, Y3, Y5
 	VMOVAPS     Y5, 768(DI)
 	VSUBPS      Y4, Y3, Y3
@@ -51767,14 +63070,14 @@ winoGrad4AVX2_half:
 	VMOVAPS     Y6, 1344(DI)
 	VADDPS      Y5, Y3, Y7
 	VADDPS      Y6, Y4, Y8
-	VADDPS      Y8, Y7, Y9
-	VMOVAPS     Y9, 320(DI)
-	VSUBPS      Y8, Y7, Y7
-	VMOVAPS     Y7, 576(DI)
 	VMOVAPS     Y3, Y3
 	VFMADD231PS Y1, Y5, Y3
 	VMULPS      Y0, Y4, Y4
 	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVAPS     Y5, 320(DI)
+	VSUBPS      Y8, Y7, Y5
+	VMOVAPS     Y5, 576(DI)
 	VADDPS      Y4, Y3, Y5
 	VMOVAPS     Y5, 832(DI)
 	VSUBPS      Y4, Y3, Y3
@@ -51791,14 +63094,14 @@ winoGrad4AVX2_half:
 	VMOVAPS     Y6, 1408(DI)
 	VADDPS      Y5, Y3, Y7
 	VADDPS      Y6, Y4, Y8
-	VADDPS      Y8, Y7, Y9
-	VMOVAPS     Y9, 384(DI)
-	VSUBPS      Y8, Y7, Y7
-	VMOVAPS     Y7, 640(DI)
 	VMOVAPS     Y3, Y3
 	VFMADD231PS Y1, Y5, Y3
 	VMULPS      Y0, Y4, Y4
 	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVAPS     Y5, 384(DI)
+	VSUBPS      Y8, Y7, Y5
+	VMOVAPS     Y5, 640(DI)
 	VADDPS      Y4, Y3, Y5
 	VMOVAPS     Y5, 896(DI)
 	VSUBPS      Y4, Y3, Y3
@@ -51815,14 +63118,14 @@ winoGrad4AVX2_half:
 	VMOVAPS     Y6, 1472(DI)
 	VADDPS      Y5, Y3, Y7
 	VADDPS      Y6, Y4, Y8
-	VADDPS      Y8, Y7, Y9
-	VMOVAPS     Y9, 448(DI)
-	VSUBPS      Y8, Y7, Y7
-	VMOVAPS     Y7, 704(DI)
 	VMOVAPS     Y3, Y3
 	VFMADD231PS Y1, Y5, Y3
 	VMULPS      Y0, Y4, Y4
 	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVAPS     Y5, 448(DI)
+	VSUBPS      Y8, Y7, Y5
+	VMOVAPS     Y5, 704(DI)
 	VADDPS      Y4, Y3, Y5
 	VMOVAPS     Y5, 960(DI)
 	VSUBPS      Y4, Y3, Y3
@@ -51836,14 +63139,14 @@ winoGrad4AVX2_half:
 	VMOVUPS     Y6, (R12)(R10*1)
 	VADDPS      Y5, Y3, Y7
 	VADDPS      Y6, Y4, Y8
-	VADDPS      Y8, Y7, Y9
-	VMOVUPS     Y9, (R12)(SI*1)
-	VSUBPS      Y8, Y7, Y7
-	VMOVUPS     Y7, (R12)(SI*2)
 	VMOVAPS     Y3, Y3
 	VFMADD231PS Y1, Y5, Y3
 	VMULPS      Y0, Y4, Y4
 	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R12)(SI*1)
+	VSUBPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R12)(SI*2)
 	VADDPS      Y4, Y3, Y5
 	VMOVUPS     Y5, (R12)(R9*1)
 	VSUBPS      Y4, Y3, Y3
@@ -51857,14 +63160,14 @@ winoGrad4AVX2_half:
 	VMOVUPS     Y6, (R12)(R10*1)
 	VADDPS      Y5, Y3, Y7
 	VADDPS      Y6, Y4, Y8
-	VADDPS      Y8, Y7, Y9
-	VMOVUPS     Y9, (R12)(SI*1)
-	VSUBPS      Y8, Y7, Y7
-	VMOVUPS     Y7, (R12)(SI*2)
 	VMOVAPS     Y3, Y3
 	VFMADD231PS Y1, Y5, Y3
 	VMULPS      Y0, Y4, Y4
 	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R12)(SI*1)
+	VSUBPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R12)(SI*2)
 	VADDPS      Y4, Y3, Y5
 	VMOVUPS     Y5, (R12)(R9*1)
 	VSUBPS      Y4, Y3, Y3
@@ -51878,14 +63181,14 @@ winoGrad4AVX2_half:
 	VMOVUPS     Y6, (R12)(R10*1)
 	VADDPS      Y5, Y3, Y7
 	VADDPS      Y6, Y4, Y8
-	VADDPS      Y8, Y7, Y9
-	VMOVUPS     Y9, (R12)(SI*1)
-	VSUBPS      Y8, Y7, Y7
-	VMOVUPS     Y7, (R12)(SI*2)
 	VMOVAPS     Y3, Y3
 	VFMADD231PS Y1, Y5, Y3
 	VMULPS      Y0, Y4, Y4
 	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R12)(SI*1)
+	VSUBPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R12)(SI*2)
 	VADDPS      Y4, Y3, Y5
 	VMOVUPS     Y5, (R12)(R9*1)
 	VSUBPS      Y4, Y3, Y3
@@ -51899,14 +63202,14 @@ winoGrad4AVX2_half:
 	VMOVUPS     Y6, (R12)(R10*1)
 	VADDPS      Y5, Y3, Y7
 	VADDPS      Y6, Y4, Y8
-	VADDPS      Y8, Y7, Y9
-	VMOVUPS     Y9, (R12)(SI*1)
-	VSUBPS      Y8, Y7, Y7
-	VMOVUPS     Y7, (R12)(SI*2)
 	VMOVAPS     Y3, Y3
 	VFMADD231PS Y1, Y5, Y3
 	VMULPS      Y0, Y4, Y4
 	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R12)(SI*1)
+	VSUBPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R12)(SI*2)
 	VADDPS      Y4, Y3, Y5
 	VMOVUPS     Y5, (R12)(R9*1)
 	VSUBPS      Y4, Y3, Y3
@@ -51920,14 +63223,14 @@ winoGrad4AVX2_half:
 	VMOVUPS     Y6, (R12)(R10*1)
 	VADDPS      Y5, Y3, Y7
 	VADDPS      Y6, Y4, Y8
-	VADDPS      Y8, Y7, Y9
-	VMOVUPS     Y9, (R12)(SI*1)
-	VSUBPS      Y8, Y7, Y7
-	VMOVUPS     Y7, (R12)(SI*2)
 	VMOVAPS     Y3, Y3
 	VFMADD231PS Y1, Y5, Y3
 	VMULPS      Y0, Y4, Y4
 	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R12)(SI*1)
+	VSUBPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R12)(SI*2)
 	VADDPS      Y4, Y3, Y5
 	VMOVUPS     Y5, (R12)(R9*1)
 	VSUBPS      Y4, Y3, Y3
@@ -51941,14 +63244,14 @@ winoGrad4AVX2_half:
 	VMOVUPS     Y6, (R12)(R10*1)
 	VADDPS      Y5, Y3, Y7
 	VADDPS      Y6, Y4, Y8
-	VADDPS      Y8, Y7, Y9
-	VMOVUPS     Y9, (R12)(SI*1)
-	VSUBPS      Y8, Y7, Y7
-	VMOVUPS     Y7, (R12)(SI*2)
 	VMOVAPS     Y3, Y3
 	VFMADD231PS Y1, Y5, Y3
 	VMULPS      Y0, Y4, Y4
 	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R12)(SI*1)
+	VSUBPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R12)(SI*2)
 	VADDPS      Y4, Y3, Y5
 	VMOVUPS     Y5, (R12)(R9*1)
 	VSUBPS      Y4, Y3, Y3
@@ -51963,6 +63266,1549 @@ winoGrad4AVX2_half:
 	ADDQ        $0x40, BX
 	DECQ        AX
 	JNZ         winoGrad4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits4r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputHits4r4c2AVX2(SB), $832-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R8
+	IMUL3Q $0x00000006, CX, R8
+
+winoOutputHits4r4c2AVX2_tile:
+	MOVQ $0x00000002, R11
+
+winoOutputHits4r4c2AVX2_half:
+	MOVQ         AX, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 576(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 640(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 704(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      128(DI), Y1
+	VMOVUPS      256(DI), Y2
+	VMOVUPS      384(DI), Y3
+	VMOVUPS      512(DI), Y4
+	VMOVUPS      640(DI), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y4, Y4
+	VMOVAPS      Y4, 128(DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 256(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 384(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      192(DI), Y5
+	VMOVUPS      320(DI), Y6
+	VMOVUPS      448(DI), Y0
+	VMOVUPS      576(DI), Y2
+	VMOVUPS      704(DI), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y5
+	VMAXPS       (DI), Y5, Y5
+	VMAXPS       128(DI), Y5, Y5
+	MOVQ         BX, R10
+	VCMPPS       $0x01, Y5, Y0, Y6
+	VMOVMSKPS    Y6, R12
+	VCMPPS       $0x00, (DI), Y5, Y6
+	VMOVMSKPS    Y6, R13
+	ANDL         R12, R13
+	MOVB         R13, (R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y1, Y5, Y6
+	VMOVMSKPS    Y6, R13
+	ANDL         R12, R13
+	MOVB         R13, 2(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, 128(DI), Y5, Y6
+	VMOVMSKPS    Y6, R13
+	ANDL         R12, R13
+	MOVB         R13, 4(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y2, Y5, Y6
+	VMOVMSKPS    Y6, R13
+	ANDL         R12, R13
+	MOVB         R13, 6(R10)
+	XORL         R13, R12
+	VMAXPS       Y5, Y0, Y5
+	MOVQ         DX, R10
+	VMOVUPS      Y5, (R10)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       256(DI), Y1, Y1
+	VMAXPS       384(DI), Y1, Y1
+	MOVQ         BX, R10
+	ADDQ         hitsRow+48(FP), R10
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R12
+	VCMPPS       $0x00, 256(DI), Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, (R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, 2(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, 384(DI), Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, 4(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, 6(R10)
+	XORL         R13, R12
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R10
+	ADDQ         yRow+32(FP), R10
+	VMOVUPS      Y1, (R10)
+	INCQ         BX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	DECQ         R11
+	JNZ          winoOutputHits4r4c2AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits4r4c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask4r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputMask4r4c2AVX2(SB), $832-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), DI
+	IMUL3Q $0x00000006, CX, DI
+
+winoOutputMask4r4c2AVX2_tile:
+	MOVQ       BX, R11
+	PREFETCHT1 512(R11)
+	PREFETCHT1 576(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 512(R11)
+	PREFETCHT1 576(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 512(R11)
+	PREFETCHT1 576(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 512(R11)
+	PREFETCHT1 576(R11)
+	ADDQ       xRow+48(FP), R11
+	MOVQ       $0x00000002, R10
+
+winoOutputMask4r4c2AVX2_half:
+	MOVQ        AX, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(R8*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, (SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 64(SI)
+	ADDQ        DI, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(R8*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 128(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 192(SI)
+	ADDQ        DI, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(R8*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 256(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 320(SI)
+	ADDQ        DI, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(R8*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 384(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 448(SI)
+	ADDQ        DI, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(R8*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 512(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 576(SI)
+	ADDQ        DI, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(R8*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 640(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 704(SI)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     128(SI), Y1
+	VMOVUPS     256(SI), Y2
+	VMOVUPS     384(SI), Y3
+	VMOVUPS     512(SI), Y4
+	VMOVUPS     640(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R9
+	MOVQ        BX, R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, (R9)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     192(SI), Y1
+	VMOVUPS     320(SI), Y2
+	VMOVUPS     448(SI), Y3
+	VMOVUPS     576(SI), Y4
+	VMOVUPS     704(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R9
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 64(R9)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	DECQ        R10
+	JNZ         winoOutputMask4r4c2AVX2_half
+	SUBQ        $0x00000040, AX
+	SUBQ        $0x00000040, DX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask4r4c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad4r4c2AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoGrad4r4c2AVX2(SB), $832-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R9
+	LEAQ    (SI)(SI*2), R9
+	LEAQ    (SI)(SI*4), R10
+	LEAQ    (R9)(SI*4), R9
+	IMUL3Q  $0x00000006, SI, R9
+	VMOVUPS winoConst<>+128(SB), Y0
+	VMOVUPS winoConst<>+64(SB), Y1
+	VMOVUPS winoConst<>+512(SB), Y2
+
+winoGrad4r4c2AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoGrad4r4c2AVX2_half:
+	VMOVUPS     (CX), Y3
+	PREFETCHT1  512(CX)
+	VMOVUPS     (CX)(DX*1), Y4
+	PREFETCHT1  512(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Y5
+	PREFETCHT1  512(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Y6
+	PREFETCHT1  512(CX)(R8*1)
+	VMOVAPS     Y3, (DI)
+	VMOVAPS     Y6, 640(DI)
+	VADDPS      Y5, Y3, Y7
+	VADDPS      Y6, Y4, Y8
+	VMOVAPS     Y3, Y3
+	VFMADD231PS Y1, Y5, Y3
+	VMULPS      Y0, Y4, Y4
+	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVAPS     Y5, 128(DI)
+	VSUBPS      Y8, Y7, Y5
+	VMOVAPS     Y5, 256(DI)
+	VADDPS      Y4, Y3, Y5
+	VMOVAPS     Y5, 384(DI)
+	VSUBPS      Y4, Y3, Y3
+	VMOVAPS     Y3, 512(DI)
+	VMOVUPS     64(CX), Y3
+	PREFETCHT1  576(CX)
+	VMOVUPS     64(CX)(DX*1), Y4
+	PREFETCHT1  576(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Y5
+	PREFETCHT1  576(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Y6
+	PREFETCHT1  576(CX)(R8*1)
+	VMOVAPS     Y3, 64(DI)
+	VMOVAPS     Y6, 704(DI)
+	VADDPS      Y5, Y3, Y7
+	VADDPS      Y6, Y4, Y8
+	VMOVAPS     Y3, Y3
+	VFMADD231PS Y1, Y5, Y3
+	VMULPS      Y0, Y4, Y4
+	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVAPS     Y5, 192(DI)
+	VSUBPS      Y8, Y7, Y5
+	VMOVAPS     Y5, 320(DI)
+	VADDPS      Y4, Y3, Y5
+	VMOVAPS     Y5, 448(DI)
+	VSUBPS      Y4, Y3, Y3
+	VMOVAPS     Y3, 576(DI)
+	MOVQ        BX, R11
+	VMOVUPS     (DI), Y3
+	VMOVUPS     64(DI), Y4
+	VMOVUPS     Y3, (R11)
+	VMOVUPS     Y4, (R11)(R10*1)
+	VADDPS      Y4, Y3, Y5
+	VMOVUPS     Y5, (R11)(SI*1)
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     Y3, (R11)(SI*2)
+	ADDQ        R9, R11
+	VMOVUPS     128(DI), Y3
+	VMOVUPS     192(DI), Y4
+	VMOVUPS     Y3, (R11)
+	VMOVUPS     Y4, (R11)(R10*1)
+	VADDPS      Y4, Y3, Y5
+	VMOVUPS     Y5, (R11)(SI*1)
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     Y3, (R11)(SI*2)
+	ADDQ        R9, R11
+	VMOVUPS     256(DI), Y3
+	VMOVUPS     320(DI), Y4
+	VMOVUPS     Y3, (R11)
+	VMOVUPS     Y4, (R11)(R10*1)
+	VADDPS      Y4, Y3, Y5
+	VMOVUPS     Y5, (R11)(SI*1)
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     Y3, (R11)(SI*2)
+	ADDQ        R9, R11
+	VMOVUPS     384(DI), Y3
+	VMOVUPS     448(DI), Y4
+	VMOVUPS     Y3, (R11)
+	VMOVUPS     Y4, (R11)(R10*1)
+	VADDPS      Y4, Y3, Y5
+	VMOVUPS     Y5, (R11)(SI*1)
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     Y3, (R11)(SI*2)
+	ADDQ        R9, R11
+	VMOVUPS     512(DI), Y3
+	VMOVUPS     576(DI), Y4
+	VMOVUPS     Y3, (R11)
+	VMOVUPS     Y4, (R11)(R10*1)
+	VADDPS      Y4, Y3, Y5
+	VMOVUPS     Y5, (R11)(SI*1)
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     Y3, (R11)(SI*2)
+	ADDQ        R9, R11
+	VMOVUPS     640(DI), Y3
+	VMOVUPS     704(DI), Y4
+	VMOVUPS     Y3, (R11)
+	VMOVUPS     Y4, (R11)(R10*1)
+	VADDPS      Y4, Y3, Y5
+	VMOVUPS     Y5, (R11)(SI*1)
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     Y3, (R11)(SI*2)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R12
+	JNZ         winoGrad4r4c2AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad4r4c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits4r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputHits4r2c4AVX2(SB), $1088-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R10
+	IMUL3Q $0x00000006, CX, R10
+
+winoOutputHits4r2c4AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoOutputHits4r2c4AVX2_half:
+	MOVQ         AX, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 320(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 384(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 448(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 640(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 704(DI)
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 896(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      256(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      768(DI), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 256(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      320(DI), Y0
+	VMOVUPS      576(DI), Y2
+	VMOVUPS      832(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y3
+	VMAXPS       (DI), Y3, Y3
+	VMAXPS       256(DI), Y3, Y3
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Y3, Y0, Y4
+	VMOVMSKPS    Y4, R13
+	VCMPPS       $0x00, (DI), Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, (R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y1, Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 2(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 256(DI), Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 4(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y2, Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 6(R11)
+	XORL         R14, R13
+	VMAXPS       Y3, Y0, Y3
+	MOVQ         DX, R11
+	VMOVUPS      Y3, (R11)
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      384(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      896(DI), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 384(DI)
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      448(DI), Y0
+	VMOVUPS      704(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y3
+	VMAXPS       128(DI), Y3, Y3
+	VMAXPS       384(DI), Y3, Y3
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Y3, Y0, Y4
+	VMOVMSKPS    Y4, R13
+	VCMPPS       $0x00, 128(DI), Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 8(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y1, Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 10(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 384(DI), Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 12(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y2, Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 14(R11)
+	XORL         R14, R13
+	VMAXPS       Y3, Y0, Y3
+	MOVQ         DX, R11
+	VMOVUPS      Y3, 64(R11)
+	INCQ         BX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	DECQ         R12
+	JNZ          winoOutputHits4r2c4AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits4r2c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask4r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputMask4r2c4AVX2(SB), $1088-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), R9
+	IMUL3Q $0x00000006, CX, R9
+
+winoOutputMask4r2c4AVX2_tile:
+	MOVQ       BX, R12
+	PREFETCHT1 512(R12)
+	PREFETCHT1 576(R12)
+	PREFETCHT1 640(R12)
+	PREFETCHT1 704(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 512(R12)
+	PREFETCHT1 576(R12)
+	PREFETCHT1 640(R12)
+	PREFETCHT1 704(R12)
+	ADDQ       xRow+48(FP), R12
+	MOVQ       $0x00000002, R11
+
+winoOutputMask4r2c4AVX2_half:
+	MOVQ        AX, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, (SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 64(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 128(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 192(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 256(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 320(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 384(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 448(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 512(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 576(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 640(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 704(SI)
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 768(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 832(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 896(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 960(SI)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     256(SI), Y1
+	VMOVUPS     512(SI), Y2
+	VMOVUPS     768(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, (R10)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     320(SI), Y1
+	VMOVUPS     576(SI), Y2
+	VMOVUPS     832(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 64(R10)
+	VMOVUPS     128(SI), Y0
+	VMOVUPS     384(SI), Y1
+	VMOVUPS     640(SI), Y2
+	VMOVUPS     896(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 128(R10)
+	VMOVUPS     192(SI), Y0
+	VMOVUPS     448(SI), Y1
+	VMOVUPS     704(SI), Y2
+	VMOVUPS     960(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 192(R10)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	DECQ        R11
+	JNZ         winoOutputMask4r2c4AVX2_half
+	SUBQ        $0x00000040, AX
+	SUBQ        $0x00000040, DX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000100, DX
+	ADDQ        $0x00000100, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask4r2c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad4r2c4AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoGrad4r2c4AVX2(SB), $1088-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R8
+	LEAQ    (SI)(SI*2), R8
+	LEAQ    (SI)(SI*4), R9
+	LEAQ    (R8)(SI*4), R10
+	IMUL3Q  $0x00000006, SI, R10
+	VMOVUPS winoConst<>+128(SB), Y0
+	VMOVUPS winoConst<>+64(SB), Y1
+	VMOVUPS winoConst<>+512(SB), Y2
+
+winoGrad4r2c4AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoGrad4r2c4AVX2_half:
+	VMOVUPS     (CX), Y3
+	PREFETCHT1  512(CX)
+	VMOVUPS     (CX)(DX*1), Y4
+	PREFETCHT1  512(CX)(DX*1)
+	VMOVAPS     Y3, (DI)
+	VMOVAPS     Y4, 768(DI)
+	VADDPS      Y4, Y3, Y5
+	VMOVAPS     Y5, 256(DI)
+	VSUBPS      Y4, Y3, Y3
+	VMOVAPS     Y3, 512(DI)
+	VMOVUPS     64(CX), Y3
+	PREFETCHT1  576(CX)
+	VMOVUPS     64(CX)(DX*1), Y4
+	PREFETCHT1  576(CX)(DX*1)
+	VMOVAPS     Y3, 64(DI)
+	VMOVAPS     Y4, 832(DI)
+	VADDPS      Y4, Y3, Y5
+	VMOVAPS     Y5, 320(DI)
+	VSUBPS      Y4, Y3, Y3
+	VMOVAPS     Y3, 576(DI)
+	VMOVUPS     128(CX), Y3
+	PREFETCHT1  640(CX)
+	VMOVUPS     128(CX)(DX*1), Y4
+	PREFETCHT1  640(CX)(DX*1)
+	VMOVAPS     Y3, 128(DI)
+	VMOVAPS     Y4, 896(DI)
+	VADDPS      Y4, Y3, Y5
+	VMOVAPS     Y5, 384(DI)
+	VSUBPS      Y4, Y3, Y3
+	VMOVAPS     Y3, 640(DI)
+	VMOVUPS     192(CX), Y3
+	PREFETCHT1  704(CX)
+	VMOVUPS     192(CX)(DX*1), Y4
+	PREFETCHT1  704(CX)(DX*1)
+	VMOVAPS     Y3, 192(DI)
+	VMOVAPS     Y4, 960(DI)
+	VADDPS      Y4, Y3, Y5
+	VMOVAPS     Y5, 448(DI)
+	VSUBPS      Y4, Y3, Y3
+	VMOVAPS     Y3, 704(DI)
+	MOVQ        BX, R11
+	VMOVUPS     (DI), Y3
+	VMOVUPS     64(DI), Y4
+	VMOVUPS     128(DI), Y5
+	VMOVUPS     192(DI), Y6
+	VMOVUPS     Y3, (R11)
+	VMOVUPS     Y6, (R11)(R9*1)
+	VADDPS      Y5, Y3, Y7
+	VADDPS      Y6, Y4, Y8
+	VMOVAPS     Y3, Y3
+	VFMADD231PS Y1, Y5, Y3
+	VMULPS      Y0, Y4, Y4
+	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R11)(SI*1)
+	VSUBPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R11)(SI*2)
+	VADDPS      Y4, Y3, Y5
+	VMOVUPS     Y5, (R11)(R8*1)
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     Y3, (R11)(SI*4)
+	ADDQ        R10, R11
+	VMOVUPS     256(DI), Y3
+	VMOVUPS     320(DI), Y4
+	VMOVUPS     384(DI), Y5
+	VMOVUPS     448(DI), Y6
+	VMOVUPS     Y3, (R11)
+	VMOVUPS     Y6, (R11)(R9*1)
+	VADDPS      Y5, Y3, Y7
+	VADDPS      Y6, Y4, Y8
+	VMOVAPS     Y3, Y3
+	VFMADD231PS Y1, Y5, Y3
+	VMULPS      Y0, Y4, Y4
+	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R11)(SI*1)
+	VSUBPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R11)(SI*2)
+	VADDPS      Y4, Y3, Y5
+	VMOVUPS     Y5, (R11)(R8*1)
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     Y3, (R11)(SI*4)
+	ADDQ        R10, R11
+	VMOVUPS     512(DI), Y3
+	VMOVUPS     576(DI), Y4
+	VMOVUPS     640(DI), Y5
+	VMOVUPS     704(DI), Y6
+	VMOVUPS     Y3, (R11)
+	VMOVUPS     Y6, (R11)(R9*1)
+	VADDPS      Y5, Y3, Y7
+	VADDPS      Y6, Y4, Y8
+	VMOVAPS     Y3, Y3
+	VFMADD231PS Y1, Y5, Y3
+	VMULPS      Y0, Y4, Y4
+	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R11)(SI*1)
+	VSUBPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R11)(SI*2)
+	VADDPS      Y4, Y3, Y5
+	VMOVUPS     Y5, (R11)(R8*1)
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     Y3, (R11)(SI*4)
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	VMOVUPS     768(DI), Y3
+	VMOVUPS     832(DI), Y4
+	VMOVUPS     896(DI), Y5
+	VMOVUPS     960(DI), Y6
+	VMOVUPS     Y3, (R11)
+	VMOVUPS     Y6, (R11)(R9*1)
+	VADDPS      Y5, Y3, Y7
+	VADDPS      Y6, Y4, Y8
+	VMOVAPS     Y3, Y3
+	VFMADD231PS Y1, Y5, Y3
+	VMULPS      Y0, Y4, Y4
+	VFMADD231PS Y2, Y6, Y4
+	VADDPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R11)(SI*1)
+	VSUBPS      Y8, Y7, Y5
+	VMOVUPS     Y5, (R11)(SI*2)
+	VADDPS      Y4, Y3, Y5
+	VMOVUPS     Y5, (R11)(R8*1)
+	VSUBPS      Y4, Y3, Y3
+	VMOVUPS     Y3, (R11)(SI*4)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R12
+	JNZ         winoGrad4r2c4AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000100, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad4r2c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits4r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX
+TEXT ·winoOutputHits4r2c2AVX2(SB), $576-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R8
+	IMUL3Q $0x00000006, CX, R8
+
+winoOutputHits4r2c2AVX2_tile:
+	MOVQ $0x00000002, R11
+
+winoOutputHits4r2c2AVX2_half:
+	MOVQ         AX, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	ADDQ         R8, R10
+	ADDQ         R8, R10
+	ADDQ         R8, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R9*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      128(DI), Y1
+	VMOVUPS      256(DI), Y2
+	VMOVUPS      384(DI), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 128(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      192(DI), Y0
+	VMOVUPS      320(DI), Y2
+	VMOVUPS      448(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y3
+	VMAXPS       (DI), Y3, Y3
+	VMAXPS       128(DI), Y3, Y3
+	MOVQ         BX, R10
+	VCMPPS       $0x01, Y3, Y0, Y4
+	VMOVMSKPS    Y4, R12
+	VCMPPS       $0x00, (DI), Y3, Y4
+	VMOVMSKPS    Y4, R13
+	ANDL         R12, R13
+	MOVB         R13, (R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y1, Y3, Y4
+	VMOVMSKPS    Y4, R13
+	ANDL         R12, R13
+	MOVB         R13, 2(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, 128(DI), Y3, Y4
+	VMOVMSKPS    Y4, R13
+	ANDL         R12, R13
+	MOVB         R13, 4(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y2, Y3, Y4
+	VMOVMSKPS    Y4, R13
+	ANDL         R12, R13
+	MOVB         R13, 6(R10)
+	XORL         R13, R12
+	VMAXPS       Y3, Y0, Y3
+	MOVQ         DX, R10
+	VMOVUPS      Y3, (R10)
+	INCQ         BX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	DECQ         R11
+	JNZ          winoOutputHits4r2c2AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits4r2c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask4r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, MMX+
+TEXT ·winoOutputMask4r2c2AVX2(SB), $576-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), DI
+	IMUL3Q $0x00000006, CX, DI
+
+winoOutputMask4r2c2AVX2_tile:
+	MOVQ       BX, R11
+	PREFETCHT1 512(R11)
+	PREFETCHT1 576(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 512(R11)
+	PREFETCHT1 576(R11)
+	ADDQ       xRow+48(FP), R11
+	MOVQ       $0x00000002, R10
+
+winoOutputMask4r2c2AVX2_half:
+	MOVQ    AX, R9
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(CX*1), Y1
+	VMOVUPS (R9)(CX*2), Y2
+	VMOVUPS (R9)(R8*1), Y3
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VMOVAPS Y0, (SI)
+	VSUBPS  Y2, Y1, Y0
+	VADDPS  Y3, Y0, Y0
+	VMOVAPS Y0, 64(SI)
+	ADDQ    DI, R9
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(CX*1), Y1
+	VMOVUPS (R9)(CX*2), Y2
+	VMOVUPS (R9)(R8*1), Y3
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VMOVAPS Y0, 128(SI)
+	VSUBPS  Y2, Y1, Y0
+	VADDPS  Y3, Y0, Y0
+	VMOVAPS Y0, 192(SI)
+	ADDQ    DI, R9
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(CX*1), Y1
+	VMOVUPS (R9)(CX*2), Y2
+	VMOVUPS (R9)(R8*1), Y3
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VMOVAPS Y0, 256(SI)
+	VSUBPS  Y2, Y1, Y0
+	VADDPS  Y3, Y0, Y0
+	VMOVAPS Y0, 320(SI)
+	ADDQ    DI, R9
+	ADDQ    DI, R9
+	ADDQ    DI, R9
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(CX*1), Y1
+	VMOVUPS (R9)(CX*2), Y2
+	VMOVUPS (R9)(R8*1), Y3
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VMOVAPS Y0, 384(SI)
+	VSUBPS  Y2, Y1, Y0
+	VADDPS  Y3, Y0, Y0
+	VMOVAPS Y0, 448(SI)
+	VMOVUPS (SI), Y0
+	VMOVUPS 128(SI), Y1
+	VMOVUPS 256(SI), Y2
+	VMOVUPS 384(SI), Y3
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VSUBPS  Y2, Y1, Y1
+	VADDPS  Y3, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	MOVQ    DX, R9
+	MOVQ    BX, R11
+	VCMPPS  $0x01, (R11), Y2, Y3
+	VANDPS  Y3, Y0, Y0
+	VMOVUPS Y0, (R9)
+	ADDQ    yRow+32(FP), R9
+	ADDQ    xRow+48(FP), R11
+	VCMPPS  $0x01, (R11), Y2, Y3
+	VANDPS  Y3, Y1, Y1
+	VMOVUPS Y1, (R9)
+	VMOVUPS 64(SI), Y0
+	VMOVUPS 192(SI), Y1
+	VMOVUPS 320(SI), Y2
+	VMOVUPS 448(SI), Y3
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VSUBPS  Y2, Y1, Y1
+	VADDPS  Y3, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	MOVQ    DX, R9
+	MOVQ    BX, R11
+	VCMPPS  $0x01, 64(R11), Y2, Y3
+	VANDPS  Y3, Y0, Y0
+	VMOVUPS Y0, 64(R9)
+	ADDQ    yRow+32(FP), R9
+	ADDQ    xRow+48(FP), R11
+	VCMPPS  $0x01, 64(R11), Y2, Y3
+	VANDPS  Y3, Y1, Y1
+	VMOVUPS Y1, 64(R9)
+	ADDQ    $0x20, AX
+	ADDQ    $0x20, DX
+	ADDQ    $0x20, BX
+	DECQ    R10
+	JNZ     winoOutputMask4r2c2AVX2_half
+	SUBQ    $0x00000040, AX
+	SUBQ    $0x00000040, DX
+	SUBQ    $0x00000040, BX
+	ADDQ    $0x00000080, DX
+	ADDQ    $0x00000080, BX
+	ADDQ    $0x40, AX
+	DECQ    tiles+0(FP)
+	JNZ     winoOutputMask4r2c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad4r2c2AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, MMX+
+TEXT ·winoGrad4r2c2AVX2(SB), $576-40
+	MOVQ    tiles+0(FP), AX
+	MOVQ    dy+8(FP), CX
+	MOVQ    dyRow+16(FP), DX
+	SHLQ    $0x02, DX
+	MOVQ    v+24(FP), BX
+	MOVQ    vStride+32(FP), SI
+	SHLQ    $0x02, SI
+	LEAQ    (SP), DI
+	ADDQ    $0x3f, DI
+	ANDQ    $-64, DI
+	LEAQ    (DX)(DX*2), R8
+	LEAQ    (DX)(DX*4), R9
+	LEAQ    (R8)(DX*4), R8
+	LEAQ    (SI)(SI*2), R8
+	LEAQ    (SI)(SI*4), R9
+	LEAQ    (R8)(SI*4), R8
+	IMUL3Q  $0x00000006, SI, R8
+	VMOVUPS winoConst<>+128(SB), Y0
+	VMOVUPS winoConst<>+64(SB), Y0
+	VMOVUPS winoConst<>+512(SB), Y0
+
+winoGrad4r2c2AVX2_tile:
+	MOVQ $0x00000002, R11
+
+winoGrad4r2c2AVX2_half:
+	VMOVUPS    (CX), Y0
+	PREFETCHT1 512(CX)
+	VMOVUPS    (CX)(DX*1), Y1
+	PREFETCHT1 512(CX)(DX*1)
+	VMOVAPS    Y0, (DI)
+	VMOVAPS    Y1, 384(DI)
+	VADDPS     Y1, Y0, Y2
+	VMOVAPS    Y2, 128(DI)
+	VSUBPS     Y1, Y0, Y0
+	VMOVAPS    Y0, 256(DI)
+	VMOVUPS    64(CX), Y0
+	PREFETCHT1 576(CX)
+	VMOVUPS    64(CX)(DX*1), Y1
+	PREFETCHT1 576(CX)(DX*1)
+	VMOVAPS    Y0, 64(DI)
+	VMOVAPS    Y1, 448(DI)
+	VADDPS     Y1, Y0, Y2
+	VMOVAPS    Y2, 192(DI)
+	VSUBPS     Y1, Y0, Y0
+	VMOVAPS    Y0, 320(DI)
+	MOVQ       BX, R10
+	VMOVUPS    (DI), Y0
+	VMOVUPS    64(DI), Y1
+	VMOVUPS    Y0, (R10)
+	VMOVUPS    Y1, (R10)(R9*1)
+	VADDPS     Y1, Y0, Y2
+	VMOVUPS    Y2, (R10)(SI*1)
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (R10)(SI*2)
+	ADDQ       R8, R10
+	VMOVUPS    128(DI), Y0
+	VMOVUPS    192(DI), Y1
+	VMOVUPS    Y0, (R10)
+	VMOVUPS    Y1, (R10)(R9*1)
+	VADDPS     Y1, Y0, Y2
+	VMOVUPS    Y2, (R10)(SI*1)
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (R10)(SI*2)
+	ADDQ       R8, R10
+	VMOVUPS    256(DI), Y0
+	VMOVUPS    320(DI), Y1
+	VMOVUPS    Y0, (R10)
+	VMOVUPS    Y1, (R10)(R9*1)
+	VADDPS     Y1, Y0, Y2
+	VMOVUPS    Y2, (R10)(SI*1)
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (R10)(SI*2)
+	ADDQ       R8, R10
+	ADDQ       R8, R10
+	ADDQ       R8, R10
+	VMOVUPS    384(DI), Y0
+	VMOVUPS    448(DI), Y1
+	VMOVUPS    Y0, (R10)
+	VMOVUPS    Y1, (R10)(R9*1)
+	VADDPS     Y1, Y0, Y2
+	VMOVUPS    Y2, (R10)(SI*1)
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (R10)(SI*2)
+	ADDQ       $0x20, CX
+	ADDQ       $0x20, BX
+	DECQ       R11
+	JNZ        winoGrad4r2c2AVX2_half
+	SUBQ       $0x00000040, CX
+	SUBQ       $0x00000040, BX
+	ADDQ       $0x00000080, CX
+	ADDQ       $0x40, BX
+	DECQ       AX
+	JNZ        winoGrad4r2c2AVX2_tile
 	VZEROUPPER
 	RET
 
@@ -52215,5 +65061,9885 @@ winoWeightsGrad4AVX2_half:
 	ADDQ         $0x40, BX
 	DECQ         AX
 	JNZ          winoWeightsGrad4AVX2_block
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputHits6AVX2(SB), $3136-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R10
+	IMUL3Q $0x00000008, CX, R11
+
+winoOutputHits6AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutputHits6AVX2_half:
+	MOVQ         AX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 128(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 192(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 256(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 384(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 448(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 640(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 704(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 896(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1088(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1216(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 1280(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 1344(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1408(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1472(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1536(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1600(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 1664(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 1728(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1792(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1856(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1920(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1984(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 2048(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 2112(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 2176(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 2240(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 2304(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 2368(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 2432(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 2496(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 2560(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 2624(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 2688(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 2752(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 2816(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 2880(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 2944(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 3008(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      384(DI), Y1
+	VMOVUPS      768(DI), Y2
+	VMOVUPS      1152(DI), Y3
+	VMOVUPS      1536(DI), Y4
+	VMOVUPS      1920(DI), Y5
+	VMOVUPS      2304(DI), Y6
+	VMOVUPS      2688(DI), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 384(DI)
+	VADDPS       (SI), Y9, Y9
+	VMOVAPS      Y9, 768(DI)
+	VADDPS       (SI), Y10, Y10
+	VMOVAPS      Y10, 1152(DI)
+	VADDPS       (SI), Y8, Y8
+	VMOVAPS      Y8, 1536(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 1920(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      448(DI), Y6
+	VMOVUPS      832(DI), Y7
+	VMOVUPS      1216(DI), Y4
+	VMOVUPS      1600(DI), Y8
+	VMOVUPS      1984(DI), Y2
+	VMOVUPS      2368(DI), Y3
+	VMOVUPS      2752(DI), Y0
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y4, Y7
+	VSUBPS       Y8, Y4, Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y10
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y9, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y8, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y10, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y9, Y3
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y10, Y4
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  winoConst<>+576(SB), Y7, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y9, Y5
+	VADDPS       Y6, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y0
+	VADDPS       Y10, Y0, Y6
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VADDPS       (SI), Y5, Y5
+	VADDPS       (SI), Y6, Y6
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y7
+	VMAXPS       (DI), Y7, Y7
+	VMAXPS       384(DI), Y7, Y7
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Y7, Y0, Y8
+	VMOVMSKPS    Y8, R14
+	VCMPPS       $0x00, (DI), Y7, Y8
+	VMOVMSKPS    Y8, R15
+	ANDL         R14, R15
+	MOVB         R15, (R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y1, Y7, Y8
+	VMOVMSKPS    Y8, R15
+	ANDL         R14, R15
+	MOVB         R15, 2(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 384(DI), Y7, Y8
+	VMOVMSKPS    Y8, R15
+	ANDL         R14, R15
+	MOVB         R15, 4(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y2, Y7, Y8
+	VMOVMSKPS    Y8, R15
+	ANDL         R14, R15
+	MOVB         R15, 6(R12)
+	XORL         R15, R14
+	VMAXPS       Y7, Y0, Y7
+	MOVQ         DX, R12
+	VMOVUPS      Y7, (R12)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       768(DI), Y1, Y1
+	VMAXPS       1152(DI), Y1, Y1
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R14
+	VCMPPS       $0x00, 768(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, (R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 2(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 1152(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 4(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 6(R12)
+	XORL         R15, R14
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Y1, (R12)
+	VMAXPS       Y6, Y5, Y1
+	VMAXPS       1536(DI), Y1, Y1
+	VMAXPS       1920(DI), Y1, Y1
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R14
+	VCMPPS       $0x00, 1536(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, (R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y5, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 2(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 1920(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 4(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y6, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 6(R12)
+	XORL         R15, R14
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Y1, (R12)
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      512(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      1280(DI), Y3
+	VMOVUPS      1664(DI), Y4
+	VMOVUPS      2048(DI), Y5
+	VMOVUPS      2432(DI), Y6
+	VMOVUPS      2816(DI), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 512(DI)
+	VADDPS       (SI), Y9, Y9
+	VMOVAPS      Y9, 896(DI)
+	VADDPS       (SI), Y10, Y10
+	VMOVAPS      Y10, 1280(DI)
+	VADDPS       (SI), Y8, Y8
+	VMOVAPS      Y8, 1664(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 2048(DI)
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      576(DI), Y6
+	VMOVUPS      960(DI), Y7
+	VMOVUPS      1344(DI), Y4
+	VMOVUPS      1728(DI), Y8
+	VMOVUPS      2112(DI), Y2
+	VMOVUPS      2496(DI), Y3
+	VMOVUPS      2880(DI), Y0
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y4, Y7
+	VSUBPS       Y8, Y4, Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y10
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y9, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y8, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y10, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y9, Y3
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y10, Y4
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  winoConst<>+576(SB), Y7, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y9, Y5
+	VADDPS       Y6, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y0
+	VADDPS       Y10, Y0, Y6
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VADDPS       (SI), Y5, Y5
+	VADDPS       (SI), Y6, Y6
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y7
+	VMAXPS       128(DI), Y7, Y7
+	VMAXPS       512(DI), Y7, Y7
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Y7, Y0, Y8
+	VMOVMSKPS    Y8, R14
+	VCMPPS       $0x00, 128(DI), Y7, Y8
+	VMOVMSKPS    Y8, R15
+	ANDL         R14, R15
+	MOVB         R15, 8(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y1, Y7, Y8
+	VMOVMSKPS    Y8, R15
+	ANDL         R14, R15
+	MOVB         R15, 10(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 512(DI), Y7, Y8
+	VMOVMSKPS    Y8, R15
+	ANDL         R14, R15
+	MOVB         R15, 12(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y2, Y7, Y8
+	VMOVMSKPS    Y8, R15
+	ANDL         R14, R15
+	MOVB         R15, 14(R12)
+	XORL         R15, R14
+	VMAXPS       Y7, Y0, Y7
+	MOVQ         DX, R12
+	VMOVUPS      Y7, 64(R12)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       896(DI), Y1, Y1
+	VMAXPS       1280(DI), Y1, Y1
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R14
+	VCMPPS       $0x00, 896(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 8(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 10(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 1280(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 12(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 14(R12)
+	XORL         R15, R14
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Y1, 64(R12)
+	VMAXPS       Y6, Y5, Y1
+	VMAXPS       1664(DI), Y1, Y1
+	VMAXPS       2048(DI), Y1, Y1
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R14
+	VCMPPS       $0x00, 1664(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 8(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y5, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 10(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 2048(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 12(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y6, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 14(R12)
+	XORL         R15, R14
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Y1, 64(R12)
+	VMOVUPS      256(DI), Y0
+	VMOVUPS      640(DI), Y1
+	VMOVUPS      1024(DI), Y2
+	VMOVUPS      1408(DI), Y3
+	VMOVUPS      1792(DI), Y4
+	VMOVUPS      2176(DI), Y5
+	VMOVUPS      2560(DI), Y6
+	VMOVUPS      2944(DI), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 640(DI)
+	VADDPS       (SI), Y9, Y9
+	VMOVAPS      Y9, 1024(DI)
+	VADDPS       (SI), Y10, Y10
+	VMOVAPS      Y10, 1408(DI)
+	VADDPS       (SI), Y8, Y8
+	VMOVAPS      Y8, 1792(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 2176(DI)
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      704(DI), Y6
+	VMOVUPS      1088(DI), Y7
+	VMOVUPS      1472(DI), Y4
+	VMOVUPS      1856(DI), Y8
+	VMOVUPS      2240(DI), Y2
+	VMOVUPS      2624(DI), Y3
+	VMOVUPS      3008(DI), Y0
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y4, Y7
+	VSUBPS       Y8, Y4, Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y10
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y9, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y8, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y10, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y9, Y3
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y10, Y4
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  winoConst<>+576(SB), Y7, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y9, Y5
+	VADDPS       Y6, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y0
+	VADDPS       Y10, Y0, Y6
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VADDPS       (SI), Y5, Y5
+	VADDPS       (SI), Y6, Y6
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y7
+	VMAXPS       256(DI), Y7, Y7
+	VMAXPS       640(DI), Y7, Y7
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Y7, Y0, Y8
+	VMOVMSKPS    Y8, R14
+	VCMPPS       $0x00, 256(DI), Y7, Y8
+	VMOVMSKPS    Y8, R15
+	ANDL         R14, R15
+	MOVB         R15, 16(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y1, Y7, Y8
+	VMOVMSKPS    Y8, R15
+	ANDL         R14, R15
+	MOVB         R15, 18(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 640(DI), Y7, Y8
+	VMOVMSKPS    Y8, R15
+	ANDL         R14, R15
+	MOVB         R15, 20(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y2, Y7, Y8
+	VMOVMSKPS    Y8, R15
+	ANDL         R14, R15
+	MOVB         R15, 22(R12)
+	XORL         R15, R14
+	VMAXPS       Y7, Y0, Y7
+	MOVQ         DX, R12
+	VMOVUPS      Y7, 128(R12)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       1024(DI), Y1, Y1
+	VMAXPS       1408(DI), Y1, Y1
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R14
+	VCMPPS       $0x00, 1024(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 16(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 18(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 1408(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 20(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 22(R12)
+	XORL         R15, R14
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Y1, 128(R12)
+	VMAXPS       Y6, Y5, Y1
+	VMAXPS       1792(DI), Y1, Y1
+	VMAXPS       2176(DI), Y1, Y1
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R14
+	VCMPPS       $0x00, 1792(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 16(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y5, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 18(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 2176(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 20(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y6, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 22(R12)
+	XORL         R15, R14
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Y1, 128(R12)
+	INCQ         BX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	DECQ         R13
+	JNZ          winoOutputHits6AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
+	ADDQ         $0x000000c0, DX
+	ADDQ         $0x18, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputMask6AVX2(SB), $3136-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), R9
+	IMUL3Q $0x00000008, CX, R10
+
+winoOutputMask6AVX2_tile:
+	MOVQ       BX, R13
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	ADDQ       xRow+48(FP), R13
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	ADDQ       xRow+48(FP), R13
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	ADDQ       xRow+48(FP), R13
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	ADDQ       xRow+48(FP), R13
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	ADDQ       xRow+48(FP), R13
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	ADDQ       xRow+48(FP), R13
+	MOVQ       $0x00000002, R12
+
+winoOutputMask6AVX2_half:
+	MOVQ        AX, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, (SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 64(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 128(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 192(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 256(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 320(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 384(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 448(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 512(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 576(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 640(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 704(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 768(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 832(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 896(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 960(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 1024(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 1088(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 1152(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 1216(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 1280(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 1344(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 1408(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 1472(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 1536(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 1600(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 1664(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 1728(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 1792(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 1856(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 1920(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 1984(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 2048(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 2112(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 2176(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 2240(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 2304(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 2368(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 2432(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 2496(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 2560(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 2624(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 2688(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 2752(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 2816(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 2880(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 2944(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 3008(SI)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     384(SI), Y1
+	VMOVUPS     768(SI), Y2
+	VMOVUPS     1152(SI), Y3
+	VMOVUPS     1536(SI), Y4
+	VMOVUPS     1920(SI), Y5
+	VMOVUPS     2304(SI), Y6
+	VMOVUPS     2688(SI), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y1, Y6
+	VFMADD231PS winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS winoConst<>+576(SB), Y5, Y6
+	VMOVAPS     Y8, Y9
+	VFMADD231PS winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS winoConst<>+512(SB), Y4, Y9
+	VMOVAPS     Y1, Y10
+	VFMADD231PS winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS winoConst<>+64(SB), Y5, Y10
+	VMOVAPS     Y8, Y8
+	VFMADD231PS winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS winoConst<>+128(SB), Y4, Y8
+	VADDPS      Y1, Y7, Y1
+	VFMADD231PS winoConst<>+640(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, (R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, (R13), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, (R13), Y2, Y3
+	VANDPS      Y3, Y9, Y9
+	VMOVUPS     Y9, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, (R13), Y2, Y3
+	VANDPS      Y3, Y10, Y10
+	VMOVUPS     Y10, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, (R13), Y2, Y3
+	VANDPS      Y3, Y8, Y8
+	VMOVUPS     Y8, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, (R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, (R11)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     448(SI), Y1
+	VMOVUPS     832(SI), Y2
+	VMOVUPS     1216(SI), Y3
+	VMOVUPS     1600(SI), Y4
+	VMOVUPS     1984(SI), Y5
+	VMOVUPS     2368(SI), Y6
+	VMOVUPS     2752(SI), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y1, Y6
+	VFMADD231PS winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS winoConst<>+576(SB), Y5, Y6
+	VMOVAPS     Y8, Y9
+	VFMADD231PS winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS winoConst<>+512(SB), Y4, Y9
+	VMOVAPS     Y1, Y10
+	VFMADD231PS winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS winoConst<>+64(SB), Y5, Y10
+	VMOVAPS     Y8, Y8
+	VFMADD231PS winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS winoConst<>+128(SB), Y4, Y8
+	VADDPS      Y1, Y7, Y1
+	VFMADD231PS winoConst<>+640(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 64(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 64(R13), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 64(R13), Y2, Y3
+	VANDPS      Y3, Y9, Y9
+	VMOVUPS     Y9, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 64(R13), Y2, Y3
+	VANDPS      Y3, Y10, Y10
+	VMOVUPS     Y10, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 64(R13), Y2, Y3
+	VANDPS      Y3, Y8, Y8
+	VMOVUPS     Y8, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 64(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 64(R11)
+	VMOVUPS     128(SI), Y0
+	VMOVUPS     512(SI), Y1
+	VMOVUPS     896(SI), Y2
+	VMOVUPS     1280(SI), Y3
+	VMOVUPS     1664(SI), Y4
+	VMOVUPS     2048(SI), Y5
+	VMOVUPS     2432(SI), Y6
+	VMOVUPS     2816(SI), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y1, Y6
+	VFMADD231PS winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS winoConst<>+576(SB), Y5, Y6
+	VMOVAPS     Y8, Y9
+	VFMADD231PS winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS winoConst<>+512(SB), Y4, Y9
+	VMOVAPS     Y1, Y10
+	VFMADD231PS winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS winoConst<>+64(SB), Y5, Y10
+	VMOVAPS     Y8, Y8
+	VFMADD231PS winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS winoConst<>+128(SB), Y4, Y8
+	VADDPS      Y1, Y7, Y1
+	VFMADD231PS winoConst<>+640(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 128(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 128(R13), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 128(R13), Y2, Y3
+	VANDPS      Y3, Y9, Y9
+	VMOVUPS     Y9, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 128(R13), Y2, Y3
+	VANDPS      Y3, Y10, Y10
+	VMOVUPS     Y10, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 128(R13), Y2, Y3
+	VANDPS      Y3, Y8, Y8
+	VMOVUPS     Y8, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 128(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 128(R11)
+	VMOVUPS     192(SI), Y0
+	VMOVUPS     576(SI), Y1
+	VMOVUPS     960(SI), Y2
+	VMOVUPS     1344(SI), Y3
+	VMOVUPS     1728(SI), Y4
+	VMOVUPS     2112(SI), Y5
+	VMOVUPS     2496(SI), Y6
+	VMOVUPS     2880(SI), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y1, Y6
+	VFMADD231PS winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS winoConst<>+576(SB), Y5, Y6
+	VMOVAPS     Y8, Y9
+	VFMADD231PS winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS winoConst<>+512(SB), Y4, Y9
+	VMOVAPS     Y1, Y10
+	VFMADD231PS winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS winoConst<>+64(SB), Y5, Y10
+	VMOVAPS     Y8, Y8
+	VFMADD231PS winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS winoConst<>+128(SB), Y4, Y8
+	VADDPS      Y1, Y7, Y1
+	VFMADD231PS winoConst<>+640(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 192(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 192(R13), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 192(R13), Y2, Y3
+	VANDPS      Y3, Y9, Y9
+	VMOVUPS     Y9, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 192(R13), Y2, Y3
+	VANDPS      Y3, Y10, Y10
+	VMOVUPS     Y10, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 192(R13), Y2, Y3
+	VANDPS      Y3, Y8, Y8
+	VMOVUPS     Y8, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 192(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 192(R11)
+	VMOVUPS     256(SI), Y0
+	VMOVUPS     640(SI), Y1
+	VMOVUPS     1024(SI), Y2
+	VMOVUPS     1408(SI), Y3
+	VMOVUPS     1792(SI), Y4
+	VMOVUPS     2176(SI), Y5
+	VMOVUPS     2560(SI), Y6
+	VMOVUPS     2944(SI), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y1, Y6
+	VFMADD231PS winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS winoConst<>+576(SB), Y5, Y6
+	VMOVAPS     Y8, Y9
+	VFMADD231PS winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS winoConst<>+512(SB), Y4, Y9
+	VMOVAPS     Y1, Y10
+	VFMADD231PS winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS winoConst<>+64(SB), Y5, Y10
+	VMOVAPS     Y8, Y8
+	VFMADD231PS winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS winoConst<>+128(SB), Y4, Y8
+	VADDPS      Y1, Y7, Y1
+	VFMADD231PS winoConst<>+640(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 256(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 256(R13), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 256(R13), Y2, Y3
+	VANDPS      Y3, Y9, Y9
+	VMOVUPS     Y9, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 256(R13), Y2, Y3
+	VANDPS      Y3, Y10, Y10
+	VMOVUPS     Y10, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 256(R13), Y2, Y3
+	VANDPS      Y3, Y8, Y8
+	VMOVUPS     Y8, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 256(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 256(R11)
+	VMOVUPS     320(SI), Y0
+	VMOVUPS     704(SI), Y1
+	VMOVUPS     1088(SI), Y2
+	VMOVUPS     1472(SI), Y3
+	VMOVUPS     1856(SI), Y4
+	VMOVUPS     2240(SI), Y5
+	VMOVUPS     2624(SI), Y6
+	VMOVUPS     3008(SI), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y1, Y6
+	VFMADD231PS winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS winoConst<>+576(SB), Y5, Y6
+	VMOVAPS     Y8, Y9
+	VFMADD231PS winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS winoConst<>+512(SB), Y4, Y9
+	VMOVAPS     Y1, Y10
+	VFMADD231PS winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS winoConst<>+64(SB), Y5, Y10
+	VMOVAPS     Y8, Y8
+	VFMADD231PS winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS winoConst<>+128(SB), Y4, Y8
+	VADDPS      Y1, Y7, Y1
+	VFMADD231PS winoConst<>+640(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 320(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 320(R13), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 320(R13), Y2, Y3
+	VANDPS      Y3, Y9, Y9
+	VMOVUPS     Y9, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 320(R13), Y2, Y3
+	VANDPS      Y3, Y10, Y10
+	VMOVUPS     Y10, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 320(R13), Y2, Y3
+	VANDPS      Y3, Y8, Y8
+	VMOVUPS     Y8, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 320(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 320(R11)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	DECQ        R12
+	JNZ         winoOutputMask6AVX2_half
+	SUBQ        $0x00000040, AX
+	SUBQ        $0x00000040, DX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000180, DX
+	ADDQ        $0x00000180, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoGrad6AVX2(SB), $3136-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   dyRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R10
+	LEAQ   (SI)(SI*4), R11
+	LEAQ   (R10)(SI*4), R12
+	IMUL3Q $0x00000008, SI, R13
+
+winoGrad6AVX2_tile:
+	MOVQ $0x00000002, R15
+
+winoGrad6AVX2_half:
+	VMOVUPS     (CX), Y0
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Y1
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Y2
+	PREFETCHT1  768(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Y3
+	PREFETCHT1  768(CX)(R8*1)
+	VMOVUPS     (CX)(DX*4), Y4
+	PREFETCHT1  768(CX)(DX*4)
+	VMOVUPS     (CX)(R9*1), Y5
+	PREFETCHT1  768(CX)(R9*1)
+	VMOVAPS     Y0, (DI)
+	VMOVAPS     Y5, 2688(DI)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVAPS     Y10, 384(DI)
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y6, 768(DI)
+	VADDPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1152(DI)
+	VSUBPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1536(DI)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 1920(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 2304(DI)
+	VMOVUPS     64(CX), Y0
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Y1
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Y2
+	PREFETCHT1  832(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Y3
+	PREFETCHT1  832(CX)(R8*1)
+	VMOVUPS     64(CX)(DX*4), Y4
+	PREFETCHT1  832(CX)(DX*4)
+	VMOVUPS     64(CX)(R9*1), Y5
+	PREFETCHT1  832(CX)(R9*1)
+	VMOVAPS     Y0, 64(DI)
+	VMOVAPS     Y5, 2752(DI)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVAPS     Y10, 448(DI)
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y6, 832(DI)
+	VADDPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1216(DI)
+	VSUBPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1600(DI)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 1984(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 2368(DI)
+	VMOVUPS     128(CX), Y0
+	PREFETCHT1  896(CX)
+	VMOVUPS     128(CX)(DX*1), Y1
+	PREFETCHT1  896(CX)(DX*1)
+	VMOVUPS     128(CX)(DX*2), Y2
+	PREFETCHT1  896(CX)(DX*2)
+	VMOVUPS     128(CX)(R8*1), Y3
+	PREFETCHT1  896(CX)(R8*1)
+	VMOVUPS     128(CX)(DX*4), Y4
+	PREFETCHT1  896(CX)(DX*4)
+	VMOVUPS     128(CX)(R9*1), Y5
+	PREFETCHT1  896(CX)(R9*1)
+	VMOVAPS     Y0, 128(DI)
+	VMOVAPS     Y5, 2816(DI)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVAPS     Y10, 512(DI)
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y6, 896(DI)
+	VADDPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1280(DI)
+	VSUBPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1664(DI)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 2048(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 2432(DI)
+	VMOVUPS     192(CX), Y0
+	PREFETCHT1  960(CX)
+	VMOVUPS     192(CX)(DX*1), Y1
+	PREFETCHT1  960(CX)(DX*1)
+	VMOVUPS     192(CX)(DX*2), Y2
+	PREFETCHT1  960(CX)(DX*2)
+	VMOVUPS     192(CX)(R8*1), Y3
+	PREFETCHT1  960(CX)(R8*1)
+	VMOVUPS     192(CX)(DX*4), Y4
+	PREFETCHT1  960(CX)(DX*4)
+	VMOVUPS     192(CX)(R9*1), Y5
+	PREFETCHT1  960(CX)(R9*1)
+	VMOVAPS     Y0, 192(DI)
+	VMOVAPS     Y5, 2880(DI)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVAPS     Y10, 576(DI)
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y6, 960(DI)
+	VADDPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1344(DI)
+	VSUBPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1728(DI)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 2112(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 2496(DI)
+	VMOVUPS     256(CX), Y0
+	PREFETCHT1  1024(CX)
+	VMOVUPS     256(CX)(DX*1), Y1
+	PREFETCHT1  1024(CX)(DX*1)
+	VMOVUPS     256(CX)(DX*2), Y2
+	PREFETCHT1  1024(CX)(DX*2)
+	VMOVUPS     256(CX)(R8*1), Y3
+	PREFETCHT1  1024(CX)(R8*1)
+	VMOVUPS     256(CX)(DX*4), Y4
+	PREFETCHT1  1024(CX)(DX*4)
+	VMOVUPS     256(CX)(R9*1), Y5
+	PREFETCHT1  1024(CX)(R9*1)
+	VMOVAPS     Y0, 256(DI)
+	VMOVAPS     Y5, 2944(DI)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVAPS     Y10, 640(DI)
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y6, 1024(DI)
+	VADDPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1408(DI)
+	VSUBPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1792(DI)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 2176(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 2560(DI)
+	VMOVUPS     320(CX), Y0
+	PREFETCHT1  1088(CX)
+	VMOVUPS     320(CX)(DX*1), Y1
+	PREFETCHT1  1088(CX)(DX*1)
+	VMOVUPS     320(CX)(DX*2), Y2
+	PREFETCHT1  1088(CX)(DX*2)
+	VMOVUPS     320(CX)(R8*1), Y3
+	PREFETCHT1  1088(CX)(R8*1)
+	VMOVUPS     320(CX)(DX*4), Y4
+	PREFETCHT1  1088(CX)(DX*4)
+	VMOVUPS     320(CX)(R9*1), Y5
+	PREFETCHT1  1088(CX)(R9*1)
+	VMOVAPS     Y0, 320(DI)
+	VMOVAPS     Y5, 3008(DI)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVAPS     Y10, 704(DI)
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y6, 1088(DI)
+	VADDPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1472(DI)
+	VSUBPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1856(DI)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 2240(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 2624(DI)
+	MOVQ        BX, R14
+	VMOVUPS     (DI), Y0
+	VMOVUPS     64(DI), Y1
+	VMOVUPS     128(DI), Y2
+	VMOVUPS     192(DI), Y3
+	VMOVUPS     256(DI), Y4
+	VMOVUPS     320(DI), Y5
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y5, (R14)(R12*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R14)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R14)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(R10*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R14)(R11*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     384(DI), Y0
+	VMOVUPS     448(DI), Y1
+	VMOVUPS     512(DI), Y2
+	VMOVUPS     576(DI), Y3
+	VMOVUPS     640(DI), Y4
+	VMOVUPS     704(DI), Y5
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y5, (R14)(R12*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R14)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R14)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(R10*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R14)(R11*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     768(DI), Y0
+	VMOVUPS     832(DI), Y1
+	VMOVUPS     896(DI), Y2
+	VMOVUPS     960(DI), Y3
+	VMOVUPS     1024(DI), Y4
+	VMOVUPS     1088(DI), Y5
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y5, (R14)(R12*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R14)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R14)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(R10*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R14)(R11*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     1152(DI), Y0
+	VMOVUPS     1216(DI), Y1
+	VMOVUPS     1280(DI), Y2
+	VMOVUPS     1344(DI), Y3
+	VMOVUPS     1408(DI), Y4
+	VMOVUPS     1472(DI), Y5
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y5, (R14)(R12*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R14)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R14)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(R10*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R14)(R11*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     1536(DI), Y0
+	VMOVUPS     1600(DI), Y1
+	VMOVUPS     1664(DI), Y2
+	VMOVUPS     1728(DI), Y3
+	VMOVUPS     1792(DI), Y4
+	VMOVUPS     1856(DI), Y5
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y5, (R14)(R12*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R14)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R14)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(R10*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R14)(R11*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     1920(DI), Y0
+	VMOVUPS     1984(DI), Y1
+	VMOVUPS     2048(DI), Y2
+	VMOVUPS     2112(DI), Y3
+	VMOVUPS     2176(DI), Y4
+	VMOVUPS     2240(DI), Y5
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y5, (R14)(R12*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R14)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R14)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(R10*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R14)(R11*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     2304(DI), Y0
+	VMOVUPS     2368(DI), Y1
+	VMOVUPS     2432(DI), Y2
+	VMOVUPS     2496(DI), Y3
+	VMOVUPS     2560(DI), Y4
+	VMOVUPS     2624(DI), Y5
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y5, (R14)(R12*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R14)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R14)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(R10*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R14)(R11*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R14)(R10*2)
+	ADDQ        R13, R14
+	VMOVUPS     2688(DI), Y0
+	VMOVUPS     2752(DI), Y1
+	VMOVUPS     2816(DI), Y2
+	VMOVUPS     2880(DI), Y3
+	VMOVUPS     2944(DI), Y4
+	VMOVUPS     3008(DI), Y5
+	VMOVUPS     Y0, (R14)
+	VMOVUPS     Y5, (R14)(R12*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R14)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R14)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(R10*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R14)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R14)(R11*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R14)(R10*2)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R15
+	JNZ         winoGrad6AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000180, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r6c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputHits6r6c4AVX2(SB), $2112-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R9
+	IMUL3Q $0x00000008, CX, R10
+
+winoOutputHits6r6c4AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoOutputHits6r6c4AVX2_half:
+	MOVQ         AX, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 320(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 384(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 448(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 640(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 704(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 896(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 960(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1088(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1216(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1280(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1344(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1408(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1472(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1536(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1600(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1664(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1728(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1792(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1856(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1920(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1984(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      256(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      768(DI), Y3
+	VMOVUPS      1024(DI), Y4
+	VMOVUPS      1280(DI), Y5
+	VMOVUPS      1536(DI), Y6
+	VMOVUPS      1792(DI), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 256(DI)
+	VADDPS       (SI), Y9, Y9
+	VMOVAPS      Y9, 512(DI)
+	VADDPS       (SI), Y10, Y10
+	VMOVAPS      Y10, 768(DI)
+	VADDPS       (SI), Y8, Y8
+	VMOVAPS      Y8, 1024(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 1280(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      320(DI), Y6
+	VMOVUPS      576(DI), Y7
+	VMOVUPS      832(DI), Y4
+	VMOVUPS      1088(DI), Y8
+	VMOVUPS      1344(DI), Y2
+	VMOVUPS      1600(DI), Y3
+	VMOVUPS      1856(DI), Y0
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y4, Y7
+	VSUBPS       Y8, Y4, Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y10
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y9, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y8, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y10, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y9, Y3
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y10, Y4
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  winoConst<>+576(SB), Y7, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y9, Y5
+	VADDPS       Y6, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y0
+	VADDPS       Y10, Y0, Y6
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VADDPS       (SI), Y5, Y5
+	VADDPS       (SI), Y6, Y6
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y7
+	VMAXPS       (DI), Y7, Y7
+	VMAXPS       256(DI), Y7, Y7
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Y7, Y0, Y8
+	VMOVMSKPS    Y8, R13
+	VCMPPS       $0x00, (DI), Y7, Y8
+	VMOVMSKPS    Y8, R14
+	ANDL         R13, R14
+	MOVB         R14, (R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y1, Y7, Y8
+	VMOVMSKPS    Y8, R14
+	ANDL         R13, R14
+	MOVB         R14, 2(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 256(DI), Y7, Y8
+	VMOVMSKPS    Y8, R14
+	ANDL         R13, R14
+	MOVB         R14, 4(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y2, Y7, Y8
+	VMOVMSKPS    Y8, R14
+	ANDL         R13, R14
+	MOVB         R14, 6(R11)
+	XORL         R14, R13
+	VMAXPS       Y7, Y0, Y7
+	MOVQ         DX, R11
+	VMOVUPS      Y7, (R11)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       512(DI), Y1, Y1
+	VMAXPS       768(DI), Y1, Y1
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R13
+	VCMPPS       $0x00, 512(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, (R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 2(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 768(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 4(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 6(R11)
+	XORL         R14, R13
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Y1, (R11)
+	VMAXPS       Y6, Y5, Y1
+	VMAXPS       1024(DI), Y1, Y1
+	VMAXPS       1280(DI), Y1, Y1
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
+	ADDQ         hitsRow+48(FP), R11
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R13
+	VCMPPS       $0x00, 1024(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, (R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y5, Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 2(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 1280(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 4(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y6, Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 6(R11)
+	XORL         R14, R13
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Y1, (R11)
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      384(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      896(DI), Y3
+	VMOVUPS      1152(DI), Y4
+	VMOVUPS      1408(DI), Y5
+	VMOVUPS      1664(DI), Y6
+	VMOVUPS      1920(DI), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 384(DI)
+	VADDPS       (SI), Y9, Y9
+	VMOVAPS      Y9, 640(DI)
+	VADDPS       (SI), Y10, Y10
+	VMOVAPS      Y10, 896(DI)
+	VADDPS       (SI), Y8, Y8
+	VMOVAPS      Y8, 1152(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 1408(DI)
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      448(DI), Y6
+	VMOVUPS      704(DI), Y7
+	VMOVUPS      960(DI), Y4
+	VMOVUPS      1216(DI), Y8
+	VMOVUPS      1472(DI), Y2
+	VMOVUPS      1728(DI), Y3
+	VMOVUPS      1984(DI), Y0
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y4, Y7
+	VSUBPS       Y8, Y4, Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y10
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y9, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y8, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y10, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y9, Y3
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y10, Y4
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  winoConst<>+576(SB), Y7, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y9, Y5
+	VADDPS       Y6, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y0
+	VADDPS       Y10, Y0, Y6
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VADDPS       (SI), Y5, Y5
+	VADDPS       (SI), Y6, Y6
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y7
+	VMAXPS       128(DI), Y7, Y7
+	VMAXPS       384(DI), Y7, Y7
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Y7, Y0, Y8
+	VMOVMSKPS    Y8, R13
+	VCMPPS       $0x00, 128(DI), Y7, Y8
+	VMOVMSKPS    Y8, R14
+	ANDL         R13, R14
+	MOVB         R14, 8(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y1, Y7, Y8
+	VMOVMSKPS    Y8, R14
+	ANDL         R13, R14
+	MOVB         R14, 10(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 384(DI), Y7, Y8
+	VMOVMSKPS    Y8, R14
+	ANDL         R13, R14
+	MOVB         R14, 12(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y2, Y7, Y8
+	VMOVMSKPS    Y8, R14
+	ANDL         R13, R14
+	MOVB         R14, 14(R11)
+	XORL         R14, R13
+	VMAXPS       Y7, Y0, Y7
+	MOVQ         DX, R11
+	VMOVUPS      Y7, 64(R11)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       640(DI), Y1, Y1
+	VMAXPS       896(DI), Y1, Y1
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R13
+	VCMPPS       $0x00, 640(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 8(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 10(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 896(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 12(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 14(R11)
+	XORL         R14, R13
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Y1, 64(R11)
+	VMAXPS       Y6, Y5, Y1
+	VMAXPS       1152(DI), Y1, Y1
+	VMAXPS       1408(DI), Y1, Y1
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
+	ADDQ         hitsRow+48(FP), R11
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R13
+	VCMPPS       $0x00, 1152(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 8(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y5, Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 10(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 1408(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 12(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y6, Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 14(R11)
+	XORL         R14, R13
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Y1, 64(R11)
+	INCQ         BX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	DECQ         R12
+	JNZ          winoOutputHits6r6c4AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r6c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r6c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputMask6r6c4AVX2(SB), $2112-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), R8
+	IMUL3Q $0x00000008, CX, R9
+
+winoOutputMask6r6c4AVX2_tile:
+	MOVQ       BX, R12
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       xRow+48(FP), R12
+	MOVQ       $0x00000002, R11
+
+winoOutputMask6r6c4AVX2_half:
+	MOVQ        AX, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, (SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 64(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 128(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 192(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 256(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 320(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 384(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 448(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 512(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 576(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 640(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 704(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 768(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 832(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 896(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 960(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 1024(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 1088(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 1152(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 1216(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 1280(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 1344(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 1408(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 1472(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 1536(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 1600(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 1664(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 1728(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 1792(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 1856(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 1920(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 1984(SI)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     256(SI), Y1
+	VMOVUPS     512(SI), Y2
+	VMOVUPS     768(SI), Y3
+	VMOVUPS     1024(SI), Y4
+	VMOVUPS     1280(SI), Y5
+	VMOVUPS     1536(SI), Y6
+	VMOVUPS     1792(SI), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y1, Y6
+	VFMADD231PS winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS winoConst<>+576(SB), Y5, Y6
+	VMOVAPS     Y8, Y9
+	VFMADD231PS winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS winoConst<>+512(SB), Y4, Y9
+	VMOVAPS     Y1, Y10
+	VFMADD231PS winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS winoConst<>+64(SB), Y5, Y10
+	VMOVAPS     Y8, Y8
+	VFMADD231PS winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS winoConst<>+128(SB), Y4, Y8
+	VADDPS      Y1, Y7, Y1
+	VFMADD231PS winoConst<>+640(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y9, Y9
+	VMOVUPS     Y9, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y10, Y10
+	VMOVUPS     Y10, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y8, Y8
+	VMOVUPS     Y8, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, (R10)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     320(SI), Y1
+	VMOVUPS     576(SI), Y2
+	VMOVUPS     832(SI), Y3
+	VMOVUPS     1088(SI), Y4
+	VMOVUPS     1344(SI), Y5
+	VMOVUPS     1600(SI), Y6
+	VMOVUPS     1856(SI), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y1, Y6
+	VFMADD231PS winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS winoConst<>+576(SB), Y5, Y6
+	VMOVAPS     Y8, Y9
+	VFMADD231PS winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS winoConst<>+512(SB), Y4, Y9
+	VMOVAPS     Y1, Y10
+	VFMADD231PS winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS winoConst<>+64(SB), Y5, Y10
+	VMOVAPS     Y8, Y8
+	VFMADD231PS winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS winoConst<>+128(SB), Y4, Y8
+	VADDPS      Y1, Y7, Y1
+	VFMADD231PS winoConst<>+640(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y9, Y9
+	VMOVUPS     Y9, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y10, Y10
+	VMOVUPS     Y10, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y8, Y8
+	VMOVUPS     Y8, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 64(R10)
+	VMOVUPS     128(SI), Y0
+	VMOVUPS     384(SI), Y1
+	VMOVUPS     640(SI), Y2
+	VMOVUPS     896(SI), Y3
+	VMOVUPS     1152(SI), Y4
+	VMOVUPS     1408(SI), Y5
+	VMOVUPS     1664(SI), Y6
+	VMOVUPS     1920(SI), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y1, Y6
+	VFMADD231PS winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS winoConst<>+576(SB), Y5, Y6
+	VMOVAPS     Y8, Y9
+	VFMADD231PS winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS winoConst<>+512(SB), Y4, Y9
+	VMOVAPS     Y1, Y10
+	VFMADD231PS winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS winoConst<>+64(SB), Y5, Y10
+	VMOVAPS     Y8, Y8
+	VFMADD231PS winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS winoConst<>+128(SB), Y4, Y8
+	VADDPS      Y1, Y7, Y1
+	VFMADD231PS winoConst<>+640(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y9, Y9
+	VMOVUPS     Y9, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y10, Y10
+	VMOVUPS     Y10, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y8, Y8
+	VMOVUPS     Y8, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 128(R10)
+	VMOVUPS     192(SI), Y0
+	VMOVUPS     448(SI), Y1
+	VMOVUPS     704(SI), Y2
+	VMOVUPS     960(SI), Y3
+	VMOVUPS     1216(SI), Y4
+	VMOVUPS     1472(SI), Y5
+	VMOVUPS     1728(SI), Y6
+	VMOVUPS     1984(SI), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y1, Y6
+	VFMADD231PS winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS winoConst<>+576(SB), Y5, Y6
+	VMOVAPS     Y8, Y9
+	VFMADD231PS winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS winoConst<>+512(SB), Y4, Y9
+	VMOVAPS     Y1, Y10
+	VFMADD231PS winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS winoConst<>+64(SB), Y5, Y10
+	VMOVAPS     Y8, Y8
+	VFMADD231PS winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS winoConst<>+128(SB), Y4, Y8
+	VADDPS      Y1, Y7, Y1
+	VFMADD231PS winoConst<>+640(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y9, Y9
+	VMOVUPS     Y9, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y10, Y10
+	VMOVUPS     Y10, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y8, Y8
+	VMOVUPS     Y8, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 192(R10)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	DECQ        R11
+	JNZ         winoOutputMask6r6c4AVX2_half
+	SUBQ        $0x00000040, AX
+	SUBQ        $0x00000040, DX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000100, DX
+	ADDQ        $0x00000100, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r6c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r6c4AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoGrad6r6c4AVX2(SB), $2112-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   dyRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R10
+	LEAQ   (SI)(SI*4), R11
+	LEAQ   (R10)(SI*4), R11
+	IMUL3Q $0x00000008, SI, R12
+
+winoGrad6r6c4AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoGrad6r6c4AVX2_half:
+	VMOVUPS     (CX), Y0
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Y1
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Y2
+	PREFETCHT1  768(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Y3
+	PREFETCHT1  768(CX)(R8*1)
+	VMOVUPS     (CX)(DX*4), Y4
+	PREFETCHT1  768(CX)(DX*4)
+	VMOVUPS     (CX)(R9*1), Y5
+	PREFETCHT1  768(CX)(R9*1)
+	VMOVAPS     Y0, (DI)
+	VMOVAPS     Y5, 1792(DI)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVAPS     Y10, 256(DI)
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y6, 512(DI)
+	VADDPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 768(DI)
+	VSUBPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1024(DI)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 1280(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1536(DI)
+	VMOVUPS     64(CX), Y0
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Y1
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Y2
+	PREFETCHT1  832(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Y3
+	PREFETCHT1  832(CX)(R8*1)
+	VMOVUPS     64(CX)(DX*4), Y4
+	PREFETCHT1  832(CX)(DX*4)
+	VMOVUPS     64(CX)(R9*1), Y5
+	PREFETCHT1  832(CX)(R9*1)
+	VMOVAPS     Y0, 64(DI)
+	VMOVAPS     Y5, 1856(DI)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVAPS     Y10, 320(DI)
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y6, 576(DI)
+	VADDPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 832(DI)
+	VSUBPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1088(DI)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 1344(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1600(DI)
+	VMOVUPS     128(CX), Y0
+	PREFETCHT1  896(CX)
+	VMOVUPS     128(CX)(DX*1), Y1
+	PREFETCHT1  896(CX)(DX*1)
+	VMOVUPS     128(CX)(DX*2), Y2
+	PREFETCHT1  896(CX)(DX*2)
+	VMOVUPS     128(CX)(R8*1), Y3
+	PREFETCHT1  896(CX)(R8*1)
+	VMOVUPS     128(CX)(DX*4), Y4
+	PREFETCHT1  896(CX)(DX*4)
+	VMOVUPS     128(CX)(R9*1), Y5
+	PREFETCHT1  896(CX)(R9*1)
+	VMOVAPS     Y0, 128(DI)
+	VMOVAPS     Y5, 1920(DI)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVAPS     Y10, 384(DI)
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y6, 640(DI)
+	VADDPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 896(DI)
+	VSUBPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1152(DI)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 1408(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1664(DI)
+	VMOVUPS     192(CX), Y0
+	PREFETCHT1  960(CX)
+	VMOVUPS     192(CX)(DX*1), Y1
+	PREFETCHT1  960(CX)(DX*1)
+	VMOVUPS     192(CX)(DX*2), Y2
+	PREFETCHT1  960(CX)(DX*2)
+	VMOVUPS     192(CX)(R8*1), Y3
+	PREFETCHT1  960(CX)(R8*1)
+	VMOVUPS     192(CX)(DX*4), Y4
+	PREFETCHT1  960(CX)(DX*4)
+	VMOVUPS     192(CX)(R9*1), Y5
+	PREFETCHT1  960(CX)(R9*1)
+	VMOVAPS     Y0, 192(DI)
+	VMOVAPS     Y5, 1984(DI)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVAPS     Y10, 448(DI)
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y6, 704(DI)
+	VADDPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 960(DI)
+	VSUBPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 1216(DI)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 1472(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1728(DI)
+	MOVQ        BX, R13
+	VMOVUPS     (DI), Y0
+	VMOVUPS     64(DI), Y1
+	VMOVUPS     128(DI), Y2
+	VMOVUPS     192(DI), Y3
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y3, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     256(DI), Y0
+	VMOVUPS     320(DI), Y1
+	VMOVUPS     384(DI), Y2
+	VMOVUPS     448(DI), Y3
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y3, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     512(DI), Y0
+	VMOVUPS     576(DI), Y1
+	VMOVUPS     640(DI), Y2
+	VMOVUPS     704(DI), Y3
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y3, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     768(DI), Y0
+	VMOVUPS     832(DI), Y1
+	VMOVUPS     896(DI), Y2
+	VMOVUPS     960(DI), Y3
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y3, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     1024(DI), Y0
+	VMOVUPS     1088(DI), Y1
+	VMOVUPS     1152(DI), Y2
+	VMOVUPS     1216(DI), Y3
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y3, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     1280(DI), Y0
+	VMOVUPS     1344(DI), Y1
+	VMOVUPS     1408(DI), Y2
+	VMOVUPS     1472(DI), Y3
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y3, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     1536(DI), Y0
+	VMOVUPS     1600(DI), Y1
+	VMOVUPS     1664(DI), Y2
+	VMOVUPS     1728(DI), Y3
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y3, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(SI*4)
+	ADDQ        R12, R13
+	VMOVUPS     1792(DI), Y0
+	VMOVUPS     1856(DI), Y1
+	VMOVUPS     1920(DI), Y2
+	VMOVUPS     1984(DI), Y3
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y3, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R13)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(SI*4)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R14
+	JNZ         winoGrad6r6c4AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000100, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r6c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r6c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputHits6r6c2AVX2(SB), $1088-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R8
+	IMUL3Q $0x00000008, CX, R9
+
+winoOutputHits6r6c2AVX2_tile:
+	MOVQ $0x00000002, R11
+
+winoOutputHits6r6c2AVX2_half:
+	MOVQ         AX, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 576(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 640(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 704(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 832(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 896(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      128(DI), Y1
+	VMOVUPS      256(DI), Y2
+	VMOVUPS      384(DI), Y3
+	VMOVUPS      512(DI), Y4
+	VMOVUPS      640(DI), Y5
+	VMOVUPS      768(DI), Y6
+	VMOVUPS      896(DI), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y1, Y6
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y6
+	VMOVAPS      Y8, Y9
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y9
+	VMOVAPS      Y1, Y10
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y10
+	VMOVAPS      Y8, Y8
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y8
+	VADDPS       Y1, Y7, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y1
+	VADDPS       Y5, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 128(DI)
+	VADDPS       (SI), Y9, Y9
+	VMOVAPS      Y9, 256(DI)
+	VADDPS       (SI), Y10, Y10
+	VMOVAPS      Y10, 384(DI)
+	VADDPS       (SI), Y8, Y8
+	VMOVAPS      Y8, 512(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 640(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      192(DI), Y6
+	VMOVUPS      320(DI), Y7
+	VMOVUPS      448(DI), Y4
+	VMOVUPS      576(DI), Y8
+	VMOVUPS      704(DI), Y2
+	VMOVUPS      832(DI), Y3
+	VMOVUPS      960(DI), Y0
+	VADDPS       Y7, Y6, Y5
+	VSUBPS       Y7, Y6, Y6
+	VADDPS       Y8, Y4, Y7
+	VSUBPS       Y8, Y4, Y8
+	VADDPS       Y3, Y2, Y9
+	VSUBPS       Y3, Y2, Y10
+	VADDPS       Y5, Y1, Y1
+	VADDPS       Y7, Y1, Y1
+	VFMADD231PS  winoConst<>+640(SB), Y9, Y1
+	VMOVAPS      Y6, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y8, Y2
+	VFMADD231PS  winoConst<>+576(SB), Y10, Y2
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y7, Y3
+	VFMADD231PS  winoConst<>+512(SB), Y9, Y3
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y8, Y4
+	VFMADD231PS  winoConst<>+64(SB), Y10, Y4
+	VMOVAPS      Y5, Y5
+	VFMADD231PS  winoConst<>+576(SB), Y7, Y5
+	VFMADD231PS  winoConst<>+128(SB), Y9, Y5
+	VADDPS       Y6, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y8, Y0
+	VADDPS       Y10, Y0, Y6
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VADDPS       (SI), Y5, Y5
+	VADDPS       (SI), Y6, Y6
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y7
+	VMAXPS       (DI), Y7, Y7
+	VMAXPS       128(DI), Y7, Y7
+	MOVQ         BX, R10
+	VCMPPS       $0x01, Y7, Y0, Y8
+	VMOVMSKPS    Y8, R12
+	VCMPPS       $0x00, (DI), Y7, Y8
+	VMOVMSKPS    Y8, R13
+	ANDL         R12, R13
+	MOVB         R13, (R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y1, Y7, Y8
+	VMOVMSKPS    Y8, R13
+	ANDL         R12, R13
+	MOVB         R13, 2(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, 128(DI), Y7, Y8
+	VMOVMSKPS    Y8, R13
+	ANDL         R12, R13
+	MOVB         R13, 4(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y2, Y7, Y8
+	VMOVMSKPS    Y8, R13
+	ANDL         R12, R13
+	MOVB         R13, 6(R10)
+	XORL         R13, R12
+	VMAXPS       Y7, Y0, Y7
+	MOVQ         DX, R10
+	VMOVUPS      Y7, (R10)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       256(DI), Y1, Y1
+	VMAXPS       384(DI), Y1, Y1
+	MOVQ         BX, R10
+	ADDQ         hitsRow+48(FP), R10
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R12
+	VCMPPS       $0x00, 256(DI), Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, (R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, 2(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, 384(DI), Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, 4(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, 6(R10)
+	XORL         R13, R12
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R10
+	ADDQ         yRow+32(FP), R10
+	VMOVUPS      Y1, (R10)
+	VMAXPS       Y6, Y5, Y1
+	VMAXPS       512(DI), Y1, Y1
+	VMAXPS       640(DI), Y1, Y1
+	MOVQ         BX, R10
+	ADDQ         hitsRow+48(FP), R10
+	ADDQ         hitsRow+48(FP), R10
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R12
+	VCMPPS       $0x00, 512(DI), Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, (R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y5, Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, 2(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, 640(DI), Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, 4(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y6, Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, 6(R10)
+	XORL         R13, R12
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R10
+	ADDQ         yRow+32(FP), R10
+	ADDQ         yRow+32(FP), R10
+	VMOVUPS      Y1, (R10)
+	INCQ         BX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	DECQ         R11
+	JNZ          winoOutputHits6r6c2AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r6c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r6c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputMask6r6c2AVX2(SB), $1088-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), DI
+	IMUL3Q $0x00000008, CX, R8
+
+winoOutputMask6r6c2AVX2_tile:
+	MOVQ       BX, R11
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	ADDQ       xRow+48(FP), R11
+	MOVQ       $0x00000002, R10
+
+winoOutputMask6r6c2AVX2_half:
+	MOVQ        AX, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, (SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 64(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 128(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 192(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 256(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 320(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 384(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 448(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 512(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 576(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 640(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 704(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 768(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 832(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 896(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 960(SI)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     128(SI), Y1
+	VMOVUPS     256(SI), Y2
+	VMOVUPS     384(SI), Y3
+	VMOVUPS     512(SI), Y4
+	VMOVUPS     640(SI), Y5
+	VMOVUPS     768(SI), Y6
+	VMOVUPS     896(SI), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y1, Y6
+	VFMADD231PS winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS winoConst<>+576(SB), Y5, Y6
+	VMOVAPS     Y8, Y9
+	VFMADD231PS winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS winoConst<>+512(SB), Y4, Y9
+	VMOVAPS     Y1, Y10
+	VFMADD231PS winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS winoConst<>+64(SB), Y5, Y10
+	VMOVAPS     Y8, Y8
+	VFMADD231PS winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS winoConst<>+128(SB), Y4, Y8
+	VADDPS      Y1, Y7, Y1
+	VFMADD231PS winoConst<>+640(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R9
+	MOVQ        BX, R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y9, Y9
+	VMOVUPS     Y9, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y10, Y10
+	VMOVUPS     Y10, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y8, Y8
+	VMOVUPS     Y8, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, (R9)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     192(SI), Y1
+	VMOVUPS     320(SI), Y2
+	VMOVUPS     448(SI), Y3
+	VMOVUPS     576(SI), Y4
+	VMOVUPS     704(SI), Y5
+	VMOVUPS     832(SI), Y6
+	VMOVUPS     960(SI), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y1, Y6
+	VFMADD231PS winoConst<>+128(SB), Y3, Y6
+	VFMADD231PS winoConst<>+576(SB), Y5, Y6
+	VMOVAPS     Y8, Y9
+	VFMADD231PS winoConst<>+64(SB), Y2, Y9
+	VFMADD231PS winoConst<>+512(SB), Y4, Y9
+	VMOVAPS     Y1, Y10
+	VFMADD231PS winoConst<>+512(SB), Y3, Y10
+	VFMADD231PS winoConst<>+64(SB), Y5, Y10
+	VMOVAPS     Y8, Y8
+	VFMADD231PS winoConst<>+576(SB), Y2, Y8
+	VFMADD231PS winoConst<>+128(SB), Y4, Y8
+	VADDPS      Y1, Y7, Y1
+	VFMADD231PS winoConst<>+640(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R9
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y9, Y9
+	VMOVUPS     Y9, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y10, Y10
+	VMOVUPS     Y10, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y8, Y8
+	VMOVUPS     Y8, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 64(R9)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	DECQ        R10
+	JNZ         winoOutputMask6r6c2AVX2_half
+	SUBQ        $0x00000040, AX
+	SUBQ        $0x00000040, DX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r6c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r6c2AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoGrad6r6c2AVX2(SB), $1088-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   dyRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R10
+	LEAQ   (SI)(SI*4), R11
+	LEAQ   (R10)(SI*4), R10
+	IMUL3Q $0x00000008, SI, R11
+
+winoGrad6r6c2AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoGrad6r6c2AVX2_half:
+	VMOVUPS     (CX), Y0
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Y1
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Y2
+	PREFETCHT1  768(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Y3
+	PREFETCHT1  768(CX)(R8*1)
+	VMOVUPS     (CX)(DX*4), Y4
+	PREFETCHT1  768(CX)(DX*4)
+	VMOVUPS     (CX)(R9*1), Y5
+	PREFETCHT1  768(CX)(R9*1)
+	VMOVAPS     Y0, (DI)
+	VMOVAPS     Y5, 896(DI)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVAPS     Y10, 128(DI)
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y6, 256(DI)
+	VADDPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 384(DI)
+	VSUBPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 512(DI)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 640(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 768(DI)
+	VMOVUPS     64(CX), Y0
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Y1
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Y2
+	PREFETCHT1  832(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Y3
+	PREFETCHT1  832(CX)(R8*1)
+	VMOVUPS     64(CX)(DX*4), Y4
+	PREFETCHT1  832(CX)(DX*4)
+	VMOVUPS     64(CX)(R9*1), Y5
+	PREFETCHT1  832(CX)(R9*1)
+	VMOVAPS     Y0, 64(DI)
+	VMOVAPS     Y5, 960(DI)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVAPS     Y10, 192(DI)
+	VSUBPS      Y7, Y6, Y6
+	VMOVAPS     Y6, 320(DI)
+	VADDPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 448(DI)
+	VSUBPS      Y9, Y8, Y6
+	VMOVAPS     Y6, 576(DI)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 704(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 832(DI)
+	MOVQ        BX, R12
+	VMOVUPS     (DI), Y0
+	VMOVUPS     64(DI), Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y1, (R12)(R10*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     128(DI), Y0
+	VMOVUPS     192(DI), Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y1, (R12)(R10*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     256(DI), Y0
+	VMOVUPS     320(DI), Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y1, (R12)(R10*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     384(DI), Y0
+	VMOVUPS     448(DI), Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y1, (R12)(R10*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     512(DI), Y0
+	VMOVUPS     576(DI), Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y1, (R12)(R10*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     640(DI), Y0
+	VMOVUPS     704(DI), Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y1, (R12)(R10*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     768(DI), Y0
+	VMOVUPS     832(DI), Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y1, (R12)(R10*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*2)
+	ADDQ        R11, R12
+	VMOVUPS     896(DI), Y0
+	VMOVUPS     960(DI), Y1
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y1, (R12)(R10*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*2)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R13
+	JNZ         winoGrad6r6c2AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r6c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r4c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputHits6r4c6AVX2(SB), $2368-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R10
+	IMUL3Q $0x00000008, CX, R11
+
+winoOutputHits6r4c6AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutputHits6r4c6AVX2_half:
+	MOVQ         AX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 128(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 192(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 256(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 384(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 448(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 640(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 704(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 896(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1088(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1216(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 1280(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 1344(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1408(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1472(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1536(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1600(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 1664(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 1728(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1792(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1856(DI)
+	ADDQ         R11, R12
+	ADDQ         R11, R12
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1920(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1984(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 2048(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 2112(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 2176(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 2240(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      384(DI), Y1
+	VMOVUPS      768(DI), Y2
+	VMOVUPS      1152(DI), Y3
+	VMOVUPS      1536(DI), Y4
+	VMOVUPS      1920(DI), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y4, Y4
+	VMOVAPS      Y4, 384(DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 768(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 1152(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      448(DI), Y5
+	VMOVUPS      832(DI), Y6
+	VMOVUPS      1216(DI), Y0
+	VMOVUPS      1600(DI), Y2
+	VMOVUPS      1984(DI), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y5
+	VMAXPS       (DI), Y5, Y5
+	VMAXPS       384(DI), Y5, Y5
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Y5, Y0, Y6
+	VMOVMSKPS    Y6, R14
+	VCMPPS       $0x00, (DI), Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, (R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y1, Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 2(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 384(DI), Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 4(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y2, Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 6(R12)
+	XORL         R15, R14
+	VMAXPS       Y5, Y0, Y5
+	MOVQ         DX, R12
+	VMOVUPS      Y5, (R12)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       768(DI), Y1, Y1
+	VMAXPS       1152(DI), Y1, Y1
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R14
+	VCMPPS       $0x00, 768(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, (R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 2(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 1152(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 4(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 6(R12)
+	XORL         R15, R14
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Y1, (R12)
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      512(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      1280(DI), Y3
+	VMOVUPS      1664(DI), Y4
+	VMOVUPS      2048(DI), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       (SI), Y4, Y4
+	VMOVAPS      Y4, 512(DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 896(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 1280(DI)
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      576(DI), Y5
+	VMOVUPS      960(DI), Y6
+	VMOVUPS      1344(DI), Y0
+	VMOVUPS      1728(DI), Y2
+	VMOVUPS      2112(DI), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y5
+	VMAXPS       128(DI), Y5, Y5
+	VMAXPS       512(DI), Y5, Y5
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Y5, Y0, Y6
+	VMOVMSKPS    Y6, R14
+	VCMPPS       $0x00, 128(DI), Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 8(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y1, Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 10(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 512(DI), Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 12(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y2, Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 14(R12)
+	XORL         R15, R14
+	VMAXPS       Y5, Y0, Y5
+	MOVQ         DX, R12
+	VMOVUPS      Y5, 64(R12)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       896(DI), Y1, Y1
+	VMAXPS       1280(DI), Y1, Y1
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R14
+	VCMPPS       $0x00, 896(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 8(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 10(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 1280(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 12(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 14(R12)
+	XORL         R15, R14
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Y1, 64(R12)
+	VMOVUPS      256(DI), Y0
+	VMOVUPS      640(DI), Y1
+	VMOVUPS      1024(DI), Y2
+	VMOVUPS      1408(DI), Y3
+	VMOVUPS      1792(DI), Y4
+	VMOVUPS      2176(DI), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VADDPS       (SI), Y4, Y4
+	VMOVAPS      Y4, 640(DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 1024(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 1408(DI)
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      704(DI), Y5
+	VMOVUPS      1088(DI), Y6
+	VMOVUPS      1472(DI), Y0
+	VMOVUPS      1856(DI), Y2
+	VMOVUPS      2240(DI), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y5
+	VMAXPS       256(DI), Y5, Y5
+	VMAXPS       640(DI), Y5, Y5
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Y5, Y0, Y6
+	VMOVMSKPS    Y6, R14
+	VCMPPS       $0x00, 256(DI), Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 16(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y1, Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 18(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 640(DI), Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 20(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y2, Y5, Y6
+	VMOVMSKPS    Y6, R15
+	ANDL         R14, R15
+	MOVB         R15, 22(R12)
+	XORL         R15, R14
+	VMAXPS       Y5, Y0, Y5
+	MOVQ         DX, R12
+	VMOVUPS      Y5, 128(R12)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       1024(DI), Y1, Y1
+	VMAXPS       1408(DI), Y1, Y1
+	MOVQ         BX, R12
+	ADDQ         hitsRow+48(FP), R12
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R14
+	VCMPPS       $0x00, 1024(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 16(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 18(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 1408(DI), Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 20(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R15
+	ANDL         R14, R15
+	MOVB         R15, 22(R12)
+	XORL         R15, R14
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R12
+	ADDQ         yRow+32(FP), R12
+	VMOVUPS      Y1, 128(R12)
+	INCQ         BX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	DECQ         R13
+	JNZ          winoOutputHits6r4c6AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
+	ADDQ         $0x000000c0, DX
+	ADDQ         $0x18, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r4c6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r4c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputMask6r4c6AVX2(SB), $2368-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), R9
+	IMUL3Q $0x00000008, CX, R10
+
+winoOutputMask6r4c6AVX2_tile:
+	MOVQ       BX, R13
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	ADDQ       xRow+48(FP), R13
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	ADDQ       xRow+48(FP), R13
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	ADDQ       xRow+48(FP), R13
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	ADDQ       xRow+48(FP), R13
+	MOVQ       $0x00000002, R12
+
+winoOutputMask6r4c6AVX2_half:
+	MOVQ        AX, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, (SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 64(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 128(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 192(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 256(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 320(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 384(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 448(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 512(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 576(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 640(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 704(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 768(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 832(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 896(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 960(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 1024(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 1088(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 1152(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 1216(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 1280(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 1344(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 1408(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 1472(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 1536(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 1600(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 1664(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 1728(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 1792(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 1856(SI)
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 1920(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 1984(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 2048(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 2112(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 2176(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 2240(SI)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     384(SI), Y1
+	VMOVUPS     768(SI), Y2
+	VMOVUPS     1152(SI), Y3
+	VMOVUPS     1536(SI), Y4
+	VMOVUPS     1920(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, (R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, (R13), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, (R13), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, (R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, (R11)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     448(SI), Y1
+	VMOVUPS     832(SI), Y2
+	VMOVUPS     1216(SI), Y3
+	VMOVUPS     1600(SI), Y4
+	VMOVUPS     1984(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 64(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 64(R13), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 64(R13), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 64(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 64(R11)
+	VMOVUPS     128(SI), Y0
+	VMOVUPS     512(SI), Y1
+	VMOVUPS     896(SI), Y2
+	VMOVUPS     1280(SI), Y3
+	VMOVUPS     1664(SI), Y4
+	VMOVUPS     2048(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 128(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 128(R13), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 128(R13), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 128(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 128(R11)
+	VMOVUPS     192(SI), Y0
+	VMOVUPS     576(SI), Y1
+	VMOVUPS     960(SI), Y2
+	VMOVUPS     1344(SI), Y3
+	VMOVUPS     1728(SI), Y4
+	VMOVUPS     2112(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 192(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 192(R13), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 192(R13), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 192(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 192(R11)
+	VMOVUPS     256(SI), Y0
+	VMOVUPS     640(SI), Y1
+	VMOVUPS     1024(SI), Y2
+	VMOVUPS     1408(SI), Y3
+	VMOVUPS     1792(SI), Y4
+	VMOVUPS     2176(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 256(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 256(R13), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 256(R13), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 256(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 256(R11)
+	VMOVUPS     320(SI), Y0
+	VMOVUPS     704(SI), Y1
+	VMOVUPS     1088(SI), Y2
+	VMOVUPS     1472(SI), Y3
+	VMOVUPS     1856(SI), Y4
+	VMOVUPS     2240(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 320(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 320(R13), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 320(R13), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 320(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 320(R11)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	DECQ        R12
+	JNZ         winoOutputMask6r4c6AVX2_half
+	SUBQ        $0x00000040, AX
+	SUBQ        $0x00000040, DX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000180, DX
+	ADDQ        $0x00000180, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r4c6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r4c6AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoGrad6r4c6AVX2(SB), $2368-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   dyRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (SI)(SI*2), R9
+	LEAQ   (SI)(SI*4), R10
+	LEAQ   (R9)(SI*4), R11
+	IMUL3Q $0x00000008, SI, R12
+
+winoGrad6r4c6AVX2_tile:
+	MOVQ $0x00000002, R14
+
+winoGrad6r4c6AVX2_half:
+	VMOVUPS     (CX), Y0
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Y1
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Y2
+	PREFETCHT1  768(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Y3
+	PREFETCHT1  768(CX)(R8*1)
+	VMOVAPS     Y0, (DI)
+	VMOVAPS     Y3, 1920(DI)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 384(DI)
+	VSUBPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 768(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 1152(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1536(DI)
+	VMOVUPS     64(CX), Y0
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Y1
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Y2
+	PREFETCHT1  832(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Y3
+	PREFETCHT1  832(CX)(R8*1)
+	VMOVAPS     Y0, 64(DI)
+	VMOVAPS     Y3, 1984(DI)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 448(DI)
+	VSUBPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 832(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 1216(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1600(DI)
+	VMOVUPS     128(CX), Y0
+	PREFETCHT1  896(CX)
+	VMOVUPS     128(CX)(DX*1), Y1
+	PREFETCHT1  896(CX)(DX*1)
+	VMOVUPS     128(CX)(DX*2), Y2
+	PREFETCHT1  896(CX)(DX*2)
+	VMOVUPS     128(CX)(R8*1), Y3
+	PREFETCHT1  896(CX)(R8*1)
+	VMOVAPS     Y0, 128(DI)
+	VMOVAPS     Y3, 2048(DI)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 512(DI)
+	VSUBPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 896(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 1280(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1664(DI)
+	VMOVUPS     192(CX), Y0
+	PREFETCHT1  960(CX)
+	VMOVUPS     192(CX)(DX*1), Y1
+	PREFETCHT1  960(CX)(DX*1)
+	VMOVUPS     192(CX)(DX*2), Y2
+	PREFETCHT1  960(CX)(DX*2)
+	VMOVUPS     192(CX)(R8*1), Y3
+	PREFETCHT1  960(CX)(R8*1)
+	VMOVAPS     Y0, 192(DI)
+	VMOVAPS     Y3, 2112(DI)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 576(DI)
+	VSUBPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 960(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 1344(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1728(DI)
+	VMOVUPS     256(CX), Y0
+	PREFETCHT1  1024(CX)
+	VMOVUPS     256(CX)(DX*1), Y1
+	PREFETCHT1  1024(CX)(DX*1)
+	VMOVUPS     256(CX)(DX*2), Y2
+	PREFETCHT1  1024(CX)(DX*2)
+	VMOVUPS     256(CX)(R8*1), Y3
+	PREFETCHT1  1024(CX)(R8*1)
+	VMOVAPS     Y0, 256(DI)
+	VMOVAPS     Y3, 2176(DI)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 640(DI)
+	VSUBPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 1024(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 1408(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1792(DI)
+	VMOVUPS     320(CX), Y0
+	PREFETCHT1  1088(CX)
+	VMOVUPS     320(CX)(DX*1), Y1
+	PREFETCHT1  1088(CX)(DX*1)
+	VMOVUPS     320(CX)(DX*2), Y2
+	PREFETCHT1  1088(CX)(DX*2)
+	VMOVUPS     320(CX)(R8*1), Y3
+	PREFETCHT1  1088(CX)(R8*1)
+	VMOVAPS     Y0, 320(DI)
+	VMOVAPS     Y3, 2240(DI)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 704(DI)
+	VSUBPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 1088(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 1472(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1856(DI)
+	MOVQ        BX, R13
+	VMOVUPS     (DI), Y0
+	VMOVUPS     64(DI), Y1
+	VMOVUPS     128(DI), Y2
+	VMOVUPS     192(DI), Y3
+	VMOVUPS     256(DI), Y4
+	VMOVUPS     320(DI), Y5
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y5, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R13)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R13)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R13)(R9*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R13)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(R9*2)
+	ADDQ        R12, R13
+	VMOVUPS     384(DI), Y0
+	VMOVUPS     448(DI), Y1
+	VMOVUPS     512(DI), Y2
+	VMOVUPS     576(DI), Y3
+	VMOVUPS     640(DI), Y4
+	VMOVUPS     704(DI), Y5
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y5, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R13)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R13)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R13)(R9*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R13)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(R9*2)
+	ADDQ        R12, R13
+	VMOVUPS     768(DI), Y0
+	VMOVUPS     832(DI), Y1
+	VMOVUPS     896(DI), Y2
+	VMOVUPS     960(DI), Y3
+	VMOVUPS     1024(DI), Y4
+	VMOVUPS     1088(DI), Y5
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y5, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R13)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R13)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R13)(R9*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R13)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(R9*2)
+	ADDQ        R12, R13
+	VMOVUPS     1152(DI), Y0
+	VMOVUPS     1216(DI), Y1
+	VMOVUPS     1280(DI), Y2
+	VMOVUPS     1344(DI), Y3
+	VMOVUPS     1408(DI), Y4
+	VMOVUPS     1472(DI), Y5
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y5, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R13)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R13)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R13)(R9*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R13)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(R9*2)
+	ADDQ        R12, R13
+	VMOVUPS     1536(DI), Y0
+	VMOVUPS     1600(DI), Y1
+	VMOVUPS     1664(DI), Y2
+	VMOVUPS     1728(DI), Y3
+	VMOVUPS     1792(DI), Y4
+	VMOVUPS     1856(DI), Y5
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y5, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R13)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R13)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R13)(R9*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R13)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(R9*2)
+	ADDQ        R12, R13
+	ADDQ        R12, R13
+	ADDQ        R12, R13
+	VMOVUPS     1920(DI), Y0
+	VMOVUPS     1984(DI), Y1
+	VMOVUPS     2048(DI), Y2
+	VMOVUPS     2112(DI), Y3
+	VMOVUPS     2176(DI), Y4
+	VMOVUPS     2240(DI), Y5
+	VMOVUPS     Y0, (R13)
+	VMOVUPS     Y5, (R13)(R11*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R13)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R13)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R13)(R9*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R13)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R13)(R10*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R13)(R9*2)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R14
+	JNZ         winoGrad6r4c6AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000180, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r4c6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r4c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputHits6r4c4AVX2(SB), $1600-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R9
+	IMUL3Q $0x00000008, CX, R10
+
+winoOutputHits6r4c4AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoOutputHits6r4c4AVX2_half:
+	MOVQ         AX, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 320(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 384(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 448(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 640(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 704(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 896(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 960(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1088(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1216(DI)
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 1280(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 1344(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 1408(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 1472(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      256(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      768(DI), Y3
+	VMOVUPS      1024(DI), Y4
+	VMOVUPS      1280(DI), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y4, Y4
+	VMOVAPS      Y4, 256(DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 512(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 768(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      320(DI), Y5
+	VMOVUPS      576(DI), Y6
+	VMOVUPS      832(DI), Y0
+	VMOVUPS      1088(DI), Y2
+	VMOVUPS      1344(DI), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y5
+	VMAXPS       (DI), Y5, Y5
+	VMAXPS       256(DI), Y5, Y5
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Y5, Y0, Y6
+	VMOVMSKPS    Y6, R13
+	VCMPPS       $0x00, (DI), Y5, Y6
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, (R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y1, Y5, Y6
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 2(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 256(DI), Y5, Y6
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 4(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y2, Y5, Y6
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 6(R11)
+	XORL         R14, R13
+	VMAXPS       Y5, Y0, Y5
+	MOVQ         DX, R11
+	VMOVUPS      Y5, (R11)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       512(DI), Y1, Y1
+	VMAXPS       768(DI), Y1, Y1
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R13
+	VCMPPS       $0x00, 512(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, (R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 2(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 768(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 4(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 6(R11)
+	XORL         R14, R13
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Y1, (R11)
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      384(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      896(DI), Y3
+	VMOVUPS      1152(DI), Y4
+	VMOVUPS      1408(DI), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       (SI), Y4, Y4
+	VMOVAPS      Y4, 384(DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 640(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 896(DI)
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      448(DI), Y5
+	VMOVUPS      704(DI), Y6
+	VMOVUPS      960(DI), Y0
+	VMOVUPS      1216(DI), Y2
+	VMOVUPS      1472(DI), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y5
+	VMAXPS       128(DI), Y5, Y5
+	VMAXPS       384(DI), Y5, Y5
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Y5, Y0, Y6
+	VMOVMSKPS    Y6, R13
+	VCMPPS       $0x00, 128(DI), Y5, Y6
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 8(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y1, Y5, Y6
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 10(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 384(DI), Y5, Y6
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 12(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y2, Y5, Y6
+	VMOVMSKPS    Y6, R14
+	ANDL         R13, R14
+	MOVB         R14, 14(R11)
+	XORL         R14, R13
+	VMAXPS       Y5, Y0, Y5
+	MOVQ         DX, R11
+	VMOVUPS      Y5, 64(R11)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       640(DI), Y1, Y1
+	VMAXPS       896(DI), Y1, Y1
+	MOVQ         BX, R11
+	ADDQ         hitsRow+48(FP), R11
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R13
+	VCMPPS       $0x00, 640(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 8(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 10(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 896(DI), Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 12(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R14
+	ANDL         R13, R14
+	MOVB         R14, 14(R11)
+	XORL         R14, R13
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R11
+	ADDQ         yRow+32(FP), R11
+	VMOVUPS      Y1, 64(R11)
+	INCQ         BX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	DECQ         R12
+	JNZ          winoOutputHits6r4c4AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r4c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r4c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputMask6r4c4AVX2(SB), $1600-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), R8
+	IMUL3Q $0x00000008, CX, R9
+
+winoOutputMask6r4c4AVX2_tile:
+	MOVQ       BX, R12
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       xRow+48(FP), R12
+	MOVQ       $0x00000002, R11
+
+winoOutputMask6r4c4AVX2_half:
+	MOVQ        AX, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, (SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 64(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 128(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 192(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 256(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 320(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 384(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 448(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 512(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 576(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 640(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 704(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 768(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 832(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 896(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 960(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 1024(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 1088(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 1152(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 1216(SI)
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 1280(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 1344(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 1408(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 1472(SI)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     256(SI), Y1
+	VMOVUPS     512(SI), Y2
+	VMOVUPS     768(SI), Y3
+	VMOVUPS     1024(SI), Y4
+	VMOVUPS     1280(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, (R10)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     320(SI), Y1
+	VMOVUPS     576(SI), Y2
+	VMOVUPS     832(SI), Y3
+	VMOVUPS     1088(SI), Y4
+	VMOVUPS     1344(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 64(R10)
+	VMOVUPS     128(SI), Y0
+	VMOVUPS     384(SI), Y1
+	VMOVUPS     640(SI), Y2
+	VMOVUPS     896(SI), Y3
+	VMOVUPS     1152(SI), Y4
+	VMOVUPS     1408(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 128(R10)
+	VMOVUPS     192(SI), Y0
+	VMOVUPS     448(SI), Y1
+	VMOVUPS     704(SI), Y2
+	VMOVUPS     960(SI), Y3
+	VMOVUPS     1216(SI), Y4
+	VMOVUPS     1472(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 192(R10)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	DECQ        R11
+	JNZ         winoOutputMask6r4c4AVX2_half
+	SUBQ        $0x00000040, AX
+	SUBQ        $0x00000040, DX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000100, DX
+	ADDQ        $0x00000100, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r4c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r4c4AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoGrad6r4c4AVX2(SB), $1600-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   dyRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (SI)(SI*2), R9
+	LEAQ   (SI)(SI*4), R10
+	LEAQ   (R9)(SI*4), R10
+	IMUL3Q $0x00000008, SI, R11
+
+winoGrad6r4c4AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoGrad6r4c4AVX2_half:
+	VMOVUPS     (CX), Y0
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Y1
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Y2
+	PREFETCHT1  768(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Y3
+	PREFETCHT1  768(CX)(R8*1)
+	VMOVAPS     Y0, (DI)
+	VMOVAPS     Y3, 1280(DI)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 256(DI)
+	VSUBPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 512(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 768(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1024(DI)
+	VMOVUPS     64(CX), Y0
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Y1
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Y2
+	PREFETCHT1  832(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Y3
+	PREFETCHT1  832(CX)(R8*1)
+	VMOVAPS     Y0, 64(DI)
+	VMOVAPS     Y3, 1344(DI)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 320(DI)
+	VSUBPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 576(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 832(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1088(DI)
+	VMOVUPS     128(CX), Y0
+	PREFETCHT1  896(CX)
+	VMOVUPS     128(CX)(DX*1), Y1
+	PREFETCHT1  896(CX)(DX*1)
+	VMOVUPS     128(CX)(DX*2), Y2
+	PREFETCHT1  896(CX)(DX*2)
+	VMOVUPS     128(CX)(R8*1), Y3
+	PREFETCHT1  896(CX)(R8*1)
+	VMOVAPS     Y0, 128(DI)
+	VMOVAPS     Y3, 1408(DI)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 384(DI)
+	VSUBPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 640(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 896(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1152(DI)
+	VMOVUPS     192(CX), Y0
+	PREFETCHT1  960(CX)
+	VMOVUPS     192(CX)(DX*1), Y1
+	PREFETCHT1  960(CX)(DX*1)
+	VMOVUPS     192(CX)(DX*2), Y2
+	PREFETCHT1  960(CX)(DX*2)
+	VMOVUPS     192(CX)(R8*1), Y3
+	PREFETCHT1  960(CX)(R8*1)
+	VMOVAPS     Y0, 192(DI)
+	VMOVAPS     Y3, 1472(DI)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 448(DI)
+	VSUBPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 704(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 960(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1216(DI)
+	MOVQ        BX, R12
+	VMOVUPS     (DI), Y0
+	VMOVUPS     64(DI), Y1
+	VMOVUPS     128(DI), Y2
+	VMOVUPS     192(DI), Y3
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y3, (R12)(R10*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R12)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(R9*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*4)
+	ADDQ        R11, R12
+	VMOVUPS     256(DI), Y0
+	VMOVUPS     320(DI), Y1
+	VMOVUPS     384(DI), Y2
+	VMOVUPS     448(DI), Y3
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y3, (R12)(R10*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R12)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(R9*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*4)
+	ADDQ        R11, R12
+	VMOVUPS     512(DI), Y0
+	VMOVUPS     576(DI), Y1
+	VMOVUPS     640(DI), Y2
+	VMOVUPS     704(DI), Y3
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y3, (R12)(R10*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R12)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(R9*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*4)
+	ADDQ        R11, R12
+	VMOVUPS     768(DI), Y0
+	VMOVUPS     832(DI), Y1
+	VMOVUPS     896(DI), Y2
+	VMOVUPS     960(DI), Y3
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y3, (R12)(R10*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R12)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(R9*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*4)
+	ADDQ        R11, R12
+	VMOVUPS     1024(DI), Y0
+	VMOVUPS     1088(DI), Y1
+	VMOVUPS     1152(DI), Y2
+	VMOVUPS     1216(DI), Y3
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y3, (R12)(R10*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R12)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(R9*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*4)
+	ADDQ        R11, R12
+	ADDQ        R11, R12
+	ADDQ        R11, R12
+	VMOVUPS     1280(DI), Y0
+	VMOVUPS     1344(DI), Y1
+	VMOVUPS     1408(DI), Y2
+	VMOVUPS     1472(DI), Y3
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y3, (R12)(R10*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R12)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R12)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(R9*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(SI*4)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R13
+	JNZ         winoGrad6r4c4AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000100, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r4c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputHits6r4c2AVX2(SB), $832-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R8
+	IMUL3Q $0x00000008, CX, R9
+
+winoOutputHits6r4c2AVX2_tile:
+	MOVQ $0x00000002, R11
+
+winoOutputHits6r4c2AVX2_half:
+	MOVQ         AX, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 576(DI)
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 640(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 704(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      128(DI), Y1
+	VMOVUPS      256(DI), Y2
+	VMOVUPS      384(DI), Y3
+	VMOVUPS      512(DI), Y4
+	VMOVUPS      640(DI), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y1, Y4
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y4
+	VMOVAPS      Y6, Y6
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y6
+	VADDPS       Y1, Y5, Y1
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y4, Y4
+	VMOVAPS      Y4, 128(DI)
+	VADDPS       (SI), Y6, Y6
+	VMOVAPS      Y6, 256(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 384(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      192(DI), Y5
+	VMOVUPS      320(DI), Y6
+	VMOVUPS      448(DI), Y0
+	VMOVUPS      576(DI), Y2
+	VMOVUPS      704(DI), Y4
+	VADDPS       Y6, Y5, Y3
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y2, Y0, Y6
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y6, Y1, Y1
+	VMOVAPS      Y5, Y2
+	VFMADD231PS  winoConst<>+128(SB), Y0, Y2
+	VMOVAPS      Y3, Y3
+	VFMADD231PS  winoConst<>+64(SB), Y6, Y3
+	VADDPS       Y5, Y4, Y4
+	VFMADD231PS  winoConst<>+512(SB), Y0, Y4
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VADDPS       (SI), Y3, Y3
+	VADDPS       (SI), Y4, Y4
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y5
+	VMAXPS       (DI), Y5, Y5
+	VMAXPS       128(DI), Y5, Y5
+	MOVQ         BX, R10
+	VCMPPS       $0x01, Y5, Y0, Y6
+	VMOVMSKPS    Y6, R12
+	VCMPPS       $0x00, (DI), Y5, Y6
+	VMOVMSKPS    Y6, R13
+	ANDL         R12, R13
+	MOVB         R13, (R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y1, Y5, Y6
+	VMOVMSKPS    Y6, R13
+	ANDL         R12, R13
+	MOVB         R13, 2(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, 128(DI), Y5, Y6
+	VMOVMSKPS    Y6, R13
+	ANDL         R12, R13
+	MOVB         R13, 4(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y2, Y5, Y6
+	VMOVMSKPS    Y6, R13
+	ANDL         R12, R13
+	MOVB         R13, 6(R10)
+	XORL         R13, R12
+	VMAXPS       Y5, Y0, Y5
+	MOVQ         DX, R10
+	VMOVUPS      Y5, (R10)
+	VMAXPS       Y4, Y3, Y1
+	VMAXPS       256(DI), Y1, Y1
+	VMAXPS       384(DI), Y1, Y1
+	MOVQ         BX, R10
+	ADDQ         hitsRow+48(FP), R10
+	VCMPPS       $0x01, Y1, Y0, Y2
+	VMOVMSKPS    Y2, R12
+	VCMPPS       $0x00, 256(DI), Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, (R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y3, Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, 2(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, 384(DI), Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, 4(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y4, Y1, Y2
+	VMOVMSKPS    Y2, R13
+	ANDL         R12, R13
+	MOVB         R13, 6(R10)
+	XORL         R13, R12
+	VMAXPS       Y1, Y0, Y1
+	MOVQ         DX, R10
+	ADDQ         yRow+32(FP), R10
+	VMOVUPS      Y1, (R10)
+	INCQ         BX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	DECQ         R11
+	JNZ          winoOutputHits6r4c2AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r4c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r4c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputMask6r4c2AVX2(SB), $832-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), DI
+	IMUL3Q $0x00000008, CX, R8
+
+winoOutputMask6r4c2AVX2_tile:
+	MOVQ       BX, R11
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	ADDQ       xRow+48(FP), R11
+	MOVQ       $0x00000002, R10
+
+winoOutputMask6r4c2AVX2_half:
+	MOVQ        AX, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, (SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 64(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 128(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 192(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 256(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 320(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 384(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 448(SI)
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 512(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 576(SI)
+	ADDQ        R8, R9
+	ADDQ        R8, R9
+	ADDQ        R8, R9
+	VMOVUPS     (R9), Y0
+	VMOVUPS     (R9)(CX*1), Y1
+	VMOVUPS     (R9)(CX*2), Y2
+	VMOVUPS     (R9)(DI*1), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 640(SI)
+	VSUBPS      Y2, Y1, Y0
+	VADDPS      Y3, Y0, Y0
+	VMOVAPS     Y0, 704(SI)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     128(SI), Y1
+	VMOVUPS     256(SI), Y2
+	VMOVUPS     384(SI), Y3
+	VMOVUPS     512(SI), Y4
+	VMOVUPS     640(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R9
+	MOVQ        BX, R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, (R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, (R11), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, (R9)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     192(SI), Y1
+	VMOVUPS     320(SI), Y2
+	VMOVUPS     448(SI), Y3
+	VMOVUPS     576(SI), Y4
+	VMOVUPS     704(SI), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y1, Y4
+	VFMADD231PS winoConst<>+128(SB), Y3, Y4
+	VMOVAPS     Y6, Y6
+	VFMADD231PS winoConst<>+64(SB), Y2, Y6
+	VADDPS      Y1, Y5, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R9
+	MOVQ        BX, R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y4, Y4
+	VMOVUPS     Y4, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y6, Y6
+	VMOVUPS     Y6, 64(R9)
+	ADDQ        yRow+32(FP), R9
+	ADDQ        xRow+48(FP), R11
+	VCMPPS      $0x01, 64(R11), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 64(R9)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	DECQ        R10
+	JNZ         winoOutputMask6r4c2AVX2_half
+	SUBQ        $0x00000040, AX
+	SUBQ        $0x00000040, DX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r4c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r4c2AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoGrad6r4c2AVX2(SB), $832-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   dyRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R9
+	LEAQ   (SI)(SI*2), R9
+	LEAQ   (SI)(SI*4), R10
+	LEAQ   (R9)(SI*4), R9
+	IMUL3Q $0x00000008, SI, R10
+
+winoGrad6r4c2AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoGrad6r4c2AVX2_half:
+	VMOVUPS     (CX), Y0
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Y1
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVUPS     (CX)(DX*2), Y2
+	PREFETCHT1  768(CX)(DX*2)
+	VMOVUPS     (CX)(R8*1), Y3
+	PREFETCHT1  768(CX)(R8*1)
+	VMOVAPS     Y0, (DI)
+	VMOVAPS     Y3, 640(DI)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 128(DI)
+	VSUBPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 256(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 384(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 512(DI)
+	VMOVUPS     64(CX), Y0
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Y1
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVUPS     64(CX)(DX*2), Y2
+	PREFETCHT1  832(CX)(DX*2)
+	VMOVUPS     64(CX)(R8*1), Y3
+	PREFETCHT1  832(CX)(R8*1)
+	VMOVAPS     Y0, 64(DI)
+	VMOVAPS     Y3, 704(DI)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 192(DI)
+	VSUBPS      Y5, Y4, Y2
+	VMOVAPS     Y2, 320(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 448(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 576(DI)
+	MOVQ        BX, R11
+	VMOVUPS     (DI), Y0
+	VMOVUPS     64(DI), Y1
+	VMOVUPS     Y0, (R11)
+	VMOVUPS     Y1, (R11)(R9*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R11)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R11)(SI*2)
+	ADDQ        R10, R11
+	VMOVUPS     128(DI), Y0
+	VMOVUPS     192(DI), Y1
+	VMOVUPS     Y0, (R11)
+	VMOVUPS     Y1, (R11)(R9*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R11)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R11)(SI*2)
+	ADDQ        R10, R11
+	VMOVUPS     256(DI), Y0
+	VMOVUPS     320(DI), Y1
+	VMOVUPS     Y0, (R11)
+	VMOVUPS     Y1, (R11)(R9*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R11)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R11)(SI*2)
+	ADDQ        R10, R11
+	VMOVUPS     384(DI), Y0
+	VMOVUPS     448(DI), Y1
+	VMOVUPS     Y0, (R11)
+	VMOVUPS     Y1, (R11)(R9*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R11)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R11)(SI*2)
+	ADDQ        R10, R11
+	VMOVUPS     512(DI), Y0
+	VMOVUPS     576(DI), Y1
+	VMOVUPS     Y0, (R11)
+	VMOVUPS     Y1, (R11)(R9*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R11)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R11)(SI*2)
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	VMOVUPS     640(DI), Y0
+	VMOVUPS     704(DI), Y1
+	VMOVUPS     Y0, (R11)
+	VMOVUPS     Y1, (R11)(R9*1)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R11)(SI*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R11)(SI*2)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R12
+	JNZ         winoGrad6r4c2AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r4c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r2c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputHits6r2c6AVX2(SB), $1600-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R10
+	IMUL3Q $0x00000008, CX, R11
+
+winoOutputHits6r2c6AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoOutputHits6r2c6AVX2_half:
+	MOVQ         AX, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 128(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 192(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 256(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 384(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 448(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 640(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 704(DI)
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 896(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1024(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1088(DI)
+	ADDQ         R11, R12
+	ADDQ         R11, R12
+	ADDQ         R11, R12
+	ADDQ         R11, R12
+	ADDQ         R11, R12
+	VMOVUPS      (R12), Y0
+	VMOVUPS      (R12)(CX*1), Y1
+	VMOVUPS      (R12)(CX*2), Y2
+	VMOVUPS      (R12)(R8*1), Y3
+	VMOVUPS      (R12)(CX*4), Y4
+	VMOVUPS      (R12)(R9*1), Y5
+	VMOVUPS      (R12)(R8*2), Y6
+	VMOVUPS      (R12)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VADDPS       Y8, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y4, Y0
+	VMOVAPS      Y0, 1152(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y5, Y0
+	VMOVAPS      Y0, 1216(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y4, Y0
+	VMOVAPS      Y0, 1280(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y5, Y0
+	VMOVAPS      Y0, 1344(DI)
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y4, Y0
+	VMOVAPS      Y0, 1408(DI)
+	VADDPS       Y1, Y7, Y0
+	VFMADD231PS  winoConst<>+640(SB), Y3, Y0
+	VADDPS       Y5, Y0, Y0
+	VMOVAPS      Y0, 1472(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      384(DI), Y1
+	VMOVUPS      768(DI), Y2
+	VMOVUPS      1152(DI), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 384(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      448(DI), Y0
+	VMOVUPS      832(DI), Y2
+	VMOVUPS      1216(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y3
+	VMAXPS       (DI), Y3, Y3
+	VMAXPS       384(DI), Y3, Y3
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Y3, Y0, Y4
+	VMOVMSKPS    Y4, R14
+	VCMPPS       $0x00, (DI), Y3, Y4
+	VMOVMSKPS    Y4, R15
+	ANDL         R14, R15
+	MOVB         R15, (R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y1, Y3, Y4
+	VMOVMSKPS    Y4, R15
+	ANDL         R14, R15
+	MOVB         R15, 2(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 384(DI), Y3, Y4
+	VMOVMSKPS    Y4, R15
+	ANDL         R14, R15
+	MOVB         R15, 4(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y2, Y3, Y4
+	VMOVMSKPS    Y4, R15
+	ANDL         R14, R15
+	MOVB         R15, 6(R12)
+	XORL         R15, R14
+	VMAXPS       Y3, Y0, Y3
+	MOVQ         DX, R12
+	VMOVUPS      Y3, (R12)
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      512(DI), Y1
+	VMOVUPS      896(DI), Y2
+	VMOVUPS      1280(DI), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 512(DI)
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      576(DI), Y0
+	VMOVUPS      960(DI), Y2
+	VMOVUPS      1344(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y3
+	VMAXPS       128(DI), Y3, Y3
+	VMAXPS       512(DI), Y3, Y3
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Y3, Y0, Y4
+	VMOVMSKPS    Y4, R14
+	VCMPPS       $0x00, 128(DI), Y3, Y4
+	VMOVMSKPS    Y4, R15
+	ANDL         R14, R15
+	MOVB         R15, 8(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y1, Y3, Y4
+	VMOVMSKPS    Y4, R15
+	ANDL         R14, R15
+	MOVB         R15, 10(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 512(DI), Y3, Y4
+	VMOVMSKPS    Y4, R15
+	ANDL         R14, R15
+	MOVB         R15, 12(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y2, Y3, Y4
+	VMOVMSKPS    Y4, R15
+	ANDL         R14, R15
+	MOVB         R15, 14(R12)
+	XORL         R15, R14
+	VMAXPS       Y3, Y0, Y3
+	MOVQ         DX, R12
+	VMOVUPS      Y3, 64(R12)
+	VMOVUPS      256(DI), Y0
+	VMOVUPS      640(DI), Y1
+	VMOVUPS      1024(DI), Y2
+	VMOVUPS      1408(DI), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 640(DI)
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      704(DI), Y0
+	VMOVUPS      1088(DI), Y2
+	VMOVUPS      1472(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y3
+	VMAXPS       256(DI), Y3, Y3
+	VMAXPS       640(DI), Y3, Y3
+	MOVQ         BX, R12
+	VCMPPS       $0x01, Y3, Y0, Y4
+	VMOVMSKPS    Y4, R14
+	VCMPPS       $0x00, 256(DI), Y3, Y4
+	VMOVMSKPS    Y4, R15
+	ANDL         R14, R15
+	MOVB         R15, 16(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y1, Y3, Y4
+	VMOVMSKPS    Y4, R15
+	ANDL         R14, R15
+	MOVB         R15, 18(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, 640(DI), Y3, Y4
+	VMOVMSKPS    Y4, R15
+	ANDL         R14, R15
+	MOVB         R15, 20(R12)
+	XORL         R15, R14
+	VCMPPS       $0x00, Y2, Y3, Y4
+	VMOVMSKPS    Y4, R15
+	ANDL         R14, R15
+	MOVB         R15, 22(R12)
+	XORL         R15, R14
+	VMAXPS       Y3, Y0, Y3
+	MOVQ         DX, R12
+	VMOVUPS      Y3, 128(R12)
+	INCQ         BX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	DECQ         R13
+	JNZ          winoOutputHits6r2c6AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
+	ADDQ         $0x000000c0, DX
+	ADDQ         $0x18, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r2c6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r2c6AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputMask6r2c6AVX2(SB), $1600-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), R9
+	IMUL3Q $0x00000008, CX, R10
+
+winoOutputMask6r2c6AVX2_tile:
+	MOVQ       BX, R13
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	ADDQ       xRow+48(FP), R13
+	PREFETCHT1 768(R13)
+	PREFETCHT1 832(R13)
+	PREFETCHT1 896(R13)
+	PREFETCHT1 960(R13)
+	PREFETCHT1 1024(R13)
+	PREFETCHT1 1088(R13)
+	ADDQ       xRow+48(FP), R13
+	MOVQ       $0x00000002, R12
+
+winoOutputMask6r2c6AVX2_half:
+	MOVQ        AX, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, (SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 64(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 128(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 192(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 256(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 320(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 384(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 448(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 512(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 576(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 640(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 704(SI)
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 768(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 832(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 896(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 960(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 1024(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 1088(SI)
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	VMOVUPS     (R11), Y0
+	VMOVUPS     (R11)(CX*1), Y1
+	VMOVUPS     (R11)(CX*2), Y2
+	VMOVUPS     (R11)(DI*1), Y3
+	VMOVUPS     (R11)(CX*4), Y4
+	VMOVUPS     (R11)(R8*1), Y5
+	VMOVUPS     (R11)(DI*2), Y6
+	VMOVUPS     (R11)(R9*1), Y7
+	VADDPS      Y2, Y1, Y8
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y5, Y4
+	VSUBPS      Y6, Y5, Y5
+	VADDPS      Y8, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VFMADD231PS winoConst<>+640(SB), Y4, Y0
+	VMOVAPS     Y0, 1152(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VFMADD231PS winoConst<>+576(SB), Y5, Y0
+	VMOVAPS     Y0, 1216(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VFMADD231PS winoConst<>+512(SB), Y4, Y0
+	VMOVAPS     Y0, 1280(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VFMADD231PS winoConst<>+64(SB), Y5, Y0
+	VMOVAPS     Y0, 1344(SI)
+	VMOVAPS     Y8, Y0
+	VFMADD231PS winoConst<>+576(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMOVAPS     Y0, 1408(SI)
+	VADDPS      Y1, Y7, Y0
+	VFMADD231PS winoConst<>+640(SB), Y3, Y0
+	VADDPS      Y5, Y0, Y0
+	VMOVAPS     Y0, 1472(SI)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     384(SI), Y1
+	VMOVUPS     768(SI), Y2
+	VMOVUPS     1152(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, (R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, (R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, (R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, (R11)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     448(SI), Y1
+	VMOVUPS     832(SI), Y2
+	VMOVUPS     1216(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 64(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 64(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 64(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 64(R11)
+	VMOVUPS     128(SI), Y0
+	VMOVUPS     512(SI), Y1
+	VMOVUPS     896(SI), Y2
+	VMOVUPS     1280(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 128(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 128(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 128(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 128(R11)
+	VMOVUPS     192(SI), Y0
+	VMOVUPS     576(SI), Y1
+	VMOVUPS     960(SI), Y2
+	VMOVUPS     1344(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 192(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 192(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 192(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 192(R11)
+	VMOVUPS     256(SI), Y0
+	VMOVUPS     640(SI), Y1
+	VMOVUPS     1024(SI), Y2
+	VMOVUPS     1408(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 256(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 256(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 256(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 256(R11)
+	VMOVUPS     320(SI), Y0
+	VMOVUPS     704(SI), Y1
+	VMOVUPS     1088(SI), Y2
+	VMOVUPS     1472(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R11
+	MOVQ        BX, R13
+	VCMPPS      $0x01, 320(R13), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 320(R11)
+	ADDQ        yRow+32(FP), R11
+	ADDQ        xRow+48(FP), R13
+	VCMPPS      $0x01, 320(R13), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 320(R11)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	DECQ        R12
+	JNZ         winoOutputMask6r2c6AVX2_half
+	SUBQ        $0x00000040, AX
+	SUBQ        $0x00000040, DX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000180, DX
+	ADDQ        $0x00000180, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r2c6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r2c6AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoGrad6r2c6AVX2(SB), $1600-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   dyRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	LEAQ   (SI)(SI*2), R8
+	LEAQ   (SI)(SI*4), R9
+	LEAQ   (R8)(SI*4), R10
+	IMUL3Q $0x00000008, SI, R11
+
+winoGrad6r2c6AVX2_tile:
+	MOVQ $0x00000002, R13
+
+winoGrad6r2c6AVX2_half:
+	VMOVUPS     (CX), Y0
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Y1
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVAPS     Y0, (DI)
+	VMOVAPS     Y1, 1152(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 384(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 768(DI)
+	VMOVUPS     64(CX), Y0
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Y1
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVAPS     Y0, 64(DI)
+	VMOVAPS     Y1, 1216(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 448(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 832(DI)
+	VMOVUPS     128(CX), Y0
+	PREFETCHT1  896(CX)
+	VMOVUPS     128(CX)(DX*1), Y1
+	PREFETCHT1  896(CX)(DX*1)
+	VMOVAPS     Y0, 128(DI)
+	VMOVAPS     Y1, 1280(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 512(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 896(DI)
+	VMOVUPS     192(CX), Y0
+	PREFETCHT1  960(CX)
+	VMOVUPS     192(CX)(DX*1), Y1
+	PREFETCHT1  960(CX)(DX*1)
+	VMOVAPS     Y0, 192(DI)
+	VMOVAPS     Y1, 1344(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 576(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 960(DI)
+	VMOVUPS     256(CX), Y0
+	PREFETCHT1  1024(CX)
+	VMOVUPS     256(CX)(DX*1), Y1
+	PREFETCHT1  1024(CX)(DX*1)
+	VMOVAPS     Y0, 256(DI)
+	VMOVAPS     Y1, 1408(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 640(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1024(DI)
+	VMOVUPS     320(CX), Y0
+	PREFETCHT1  1088(CX)
+	VMOVUPS     320(CX)(DX*1), Y1
+	PREFETCHT1  1088(CX)(DX*1)
+	VMOVAPS     Y0, 320(DI)
+	VMOVAPS     Y1, 1472(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 704(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 1088(DI)
+	MOVQ        BX, R12
+	VMOVUPS     (DI), Y0
+	VMOVUPS     64(DI), Y1
+	VMOVUPS     128(DI), Y2
+	VMOVUPS     192(DI), Y3
+	VMOVUPS     256(DI), Y4
+	VMOVUPS     320(DI), Y5
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y5, (R12)(R10*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R12)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R12)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R12)(R8*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R12)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(R9*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(R8*2)
+	ADDQ        R11, R12
+	VMOVUPS     384(DI), Y0
+	VMOVUPS     448(DI), Y1
+	VMOVUPS     512(DI), Y2
+	VMOVUPS     576(DI), Y3
+	VMOVUPS     640(DI), Y4
+	VMOVUPS     704(DI), Y5
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y5, (R12)(R10*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R12)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R12)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R12)(R8*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R12)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(R9*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(R8*2)
+	ADDQ        R11, R12
+	VMOVUPS     768(DI), Y0
+	VMOVUPS     832(DI), Y1
+	VMOVUPS     896(DI), Y2
+	VMOVUPS     960(DI), Y3
+	VMOVUPS     1024(DI), Y4
+	VMOVUPS     1088(DI), Y5
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y5, (R12)(R10*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R12)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R12)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R12)(R8*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R12)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(R9*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(R8*2)
+	ADDQ        R11, R12
+	ADDQ        R11, R12
+	ADDQ        R11, R12
+	ADDQ        R11, R12
+	ADDQ        R11, R12
+	VMOVUPS     1152(DI), Y0
+	VMOVUPS     1216(DI), Y1
+	VMOVUPS     1280(DI), Y2
+	VMOVUPS     1344(DI), Y3
+	VMOVUPS     1408(DI), Y4
+	VMOVUPS     1472(DI), Y5
+	VMOVUPS     Y0, (R12)
+	VMOVUPS     Y5, (R12)(R10*1)
+	VADDPS      Y2, Y0, Y6
+	VADDPS      Y3, Y1, Y7
+	VMOVAPS     Y0, Y8
+	VFMADD231PS winoConst<>+64(SB), Y2, Y8
+	VMULPS      winoConst<>+128(SB), Y1, Y9
+	VFMADD231PS winoConst<>+512(SB), Y3, Y9
+	VADDPS      Y4, Y6, Y6
+	VADDPS      Y5, Y7, Y7
+	VFMADD231PS winoConst<>+576(SB), Y4, Y8
+	VFMADD231PS winoConst<>+640(SB), Y5, Y9
+	VADDPS      Y7, Y6, Y10
+	VMOVUPS     Y10, (R12)(SI*1)
+	VSUBPS      Y7, Y6, Y6
+	VMOVUPS     Y6, (R12)(SI*2)
+	VADDPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R12)(R8*1)
+	VSUBPS      Y9, Y8, Y6
+	VMOVUPS     Y6, (R12)(SI*4)
+	VMULPS      winoConst<>+640(SB), Y0, Y0
+	VFMADD231PS winoConst<>+512(SB), Y2, Y0
+	VFMADD231PS winoConst<>+128(SB), Y4, Y0
+	VMULPS      winoConst<>+576(SB), Y1, Y1
+	VFMADD231PS winoConst<>+64(SB), Y3, Y1
+	VADDPS      Y5, Y1, Y1
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R12)(R9*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R12)(R8*2)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R13
+	JNZ         winoGrad6r2c6AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000180, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r2c6AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX, FMA3
+TEXT ·winoOutputHits6r2c4AVX2(SB), $1088-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R9
+	IMUL3Q $0x00000008, CX, R10
+
+winoOutputHits6r2c4AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoOutputHits6r2c4AVX2_half:
+	MOVQ         AX, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 64(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 320(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 384(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 448(DI)
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 512(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 640(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 704(DI)
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	ADDQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMOVUPS      (R11)(CX*1), Y1
+	VMOVUPS      (R11)(CX*2), Y2
+	VMOVUPS      (R11)(R8*1), Y3
+	VMOVUPS      (R11)(CX*4), Y4
+	VMOVUPS      (R11)(R9*1), Y5
+	VADDPS       Y2, Y1, Y6
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y1, Y0
+	VFMADD231PS  winoConst<>+128(SB), Y3, Y0
+	VMOVAPS      Y0, 832(DI)
+	VMOVAPS      Y6, Y0
+	VFMADD231PS  winoConst<>+64(SB), Y2, Y0
+	VMOVAPS      Y0, 896(DI)
+	VADDPS       Y1, Y5, Y0
+	VFMADD231PS  winoConst<>+512(SB), Y3, Y0
+	VMOVAPS      Y0, 960(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      256(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      768(DI), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 256(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      320(DI), Y0
+	VMOVUPS      576(DI), Y2
+	VMOVUPS      832(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y3
+	VMAXPS       (DI), Y3, Y3
+	VMAXPS       256(DI), Y3, Y3
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Y3, Y0, Y4
+	VMOVMSKPS    Y4, R13
+	VCMPPS       $0x00, (DI), Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, (R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y1, Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 2(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 256(DI), Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 4(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y2, Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 6(R11)
+	XORL         R14, R13
+	VMAXPS       Y3, Y0, Y3
+	MOVQ         DX, R11
+	VMOVUPS      Y3, (R11)
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      384(DI), Y1
+	VMOVUPS      640(DI), Y2
+	VMOVUPS      896(DI), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 384(DI)
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      448(DI), Y0
+	VMOVUPS      704(DI), Y2
+	VMOVUPS      960(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y3
+	VMAXPS       128(DI), Y3, Y3
+	VMAXPS       384(DI), Y3, Y3
+	MOVQ         BX, R11
+	VCMPPS       $0x01, Y3, Y0, Y4
+	VMOVMSKPS    Y4, R13
+	VCMPPS       $0x00, 128(DI), Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 8(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y1, Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 10(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, 384(DI), Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 12(R11)
+	XORL         R14, R13
+	VCMPPS       $0x00, Y2, Y3, Y4
+	VMOVMSKPS    Y4, R14
+	ANDL         R13, R14
+	MOVB         R14, 14(R11)
+	XORL         R14, R13
+	VMAXPS       Y3, Y0, Y3
+	MOVQ         DX, R11
+	VMOVUPS      Y3, 64(R11)
+	INCQ         BX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	DECQ         R12
+	JNZ          winoOutputHits6r2c4AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x10, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r2c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r2c4AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoOutputMask6r2c4AVX2(SB), $1088-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), R8
+	IMUL3Q $0x00000008, CX, R9
+
+winoOutputMask6r2c4AVX2_tile:
+	MOVQ       BX, R12
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       xRow+48(FP), R12
+	PREFETCHT1 768(R12)
+	PREFETCHT1 832(R12)
+	PREFETCHT1 896(R12)
+	PREFETCHT1 960(R12)
+	ADDQ       xRow+48(FP), R12
+	MOVQ       $0x00000002, R11
+
+winoOutputMask6r2c4AVX2_half:
+	MOVQ        AX, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, (SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 64(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 128(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 192(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 256(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 320(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 384(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 448(SI)
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 512(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 576(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 640(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 704(SI)
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	ADDQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMOVUPS     (R10)(CX*1), Y1
+	VMOVUPS     (R10)(CX*2), Y2
+	VMOVUPS     (R10)(DI*1), Y3
+	VMOVUPS     (R10)(CX*4), Y4
+	VMOVUPS     (R10)(R8*1), Y5
+	VADDPS      Y2, Y1, Y6
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y4, Y3, Y2
+	VSUBPS      Y4, Y3, Y3
+	VADDPS      Y6, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VMOVAPS     Y0, 768(SI)
+	VMOVAPS     Y1, Y0
+	VFMADD231PS winoConst<>+128(SB), Y3, Y0
+	VMOVAPS     Y0, 832(SI)
+	VMOVAPS     Y6, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMOVAPS     Y0, 896(SI)
+	VADDPS      Y1, Y5, Y0
+	VFMADD231PS winoConst<>+512(SB), Y3, Y0
+	VMOVAPS     Y0, 960(SI)
+	VMOVUPS     (SI), Y0
+	VMOVUPS     256(SI), Y1
+	VMOVUPS     512(SI), Y2
+	VMOVUPS     768(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, (R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, (R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, (R10)
+	VMOVUPS     64(SI), Y0
+	VMOVUPS     320(SI), Y1
+	VMOVUPS     576(SI), Y2
+	VMOVUPS     832(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 64(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 64(R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 64(R10)
+	VMOVUPS     128(SI), Y0
+	VMOVUPS     384(SI), Y1
+	VMOVUPS     640(SI), Y2
+	VMOVUPS     896(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 128(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 128(R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 128(R10)
+	VMOVUPS     192(SI), Y0
+	VMOVUPS     448(SI), Y1
+	VMOVUPS     704(SI), Y2
+	VMOVUPS     960(SI), Y3
+	VADDPS      Y1, Y0, Y0
+	VADDPS      Y2, Y0, Y0
+	VSUBPS      Y2, Y1, Y1
+	VADDPS      Y3, Y1, Y1
+	VXORPS      Y2, Y2, Y2
+	MOVQ        DX, R10
+	MOVQ        BX, R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y0, Y0
+	VMOVUPS     Y0, 192(R10)
+	ADDQ        yRow+32(FP), R10
+	ADDQ        xRow+48(FP), R12
+	VCMPPS      $0x01, 192(R12), Y2, Y3
+	VANDPS      Y3, Y1, Y1
+	VMOVUPS     Y1, 192(R10)
+	ADDQ        $0x20, AX
+	ADDQ        $0x20, DX
+	ADDQ        $0x20, BX
+	DECQ        R11
+	JNZ         winoOutputMask6r2c4AVX2_half
+	SUBQ        $0x00000040, AX
+	SUBQ        $0x00000040, DX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000100, DX
+	ADDQ        $0x00000100, BX
+	ADDQ        $0x40, AX
+	DECQ        tiles+0(FP)
+	JNZ         winoOutputMask6r2c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r2c4AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·winoGrad6r2c4AVX2(SB), $1088-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   dyRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	LEAQ   (SI)(SI*2), R8
+	LEAQ   (SI)(SI*4), R9
+	LEAQ   (R8)(SI*4), R9
+	IMUL3Q $0x00000008, SI, R10
+
+winoGrad6r2c4AVX2_tile:
+	MOVQ $0x00000002, R12
+
+winoGrad6r2c4AVX2_half:
+	VMOVUPS     (CX), Y0
+	PREFETCHT1  768(CX)
+	VMOVUPS     (CX)(DX*1), Y1
+	PREFETCHT1  768(CX)(DX*1)
+	VMOVAPS     Y0, (DI)
+	VMOVAPS     Y1, 768(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 256(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 512(DI)
+	VMOVUPS     64(CX), Y0
+	PREFETCHT1  832(CX)
+	VMOVUPS     64(CX)(DX*1), Y1
+	PREFETCHT1  832(CX)(DX*1)
+	VMOVAPS     Y0, 64(DI)
+	VMOVAPS     Y1, 832(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 320(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 576(DI)
+	VMOVUPS     128(CX), Y0
+	PREFETCHT1  896(CX)
+	VMOVUPS     128(CX)(DX*1), Y1
+	PREFETCHT1  896(CX)(DX*1)
+	VMOVAPS     Y0, 128(DI)
+	VMOVAPS     Y1, 896(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 384(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 640(DI)
+	VMOVUPS     192(CX), Y0
+	PREFETCHT1  960(CX)
+	VMOVUPS     192(CX)(DX*1), Y1
+	PREFETCHT1  960(CX)(DX*1)
+	VMOVAPS     Y0, 192(DI)
+	VMOVAPS     Y1, 960(DI)
+	VADDPS      Y1, Y0, Y2
+	VMOVAPS     Y2, 448(DI)
+	VSUBPS      Y1, Y0, Y0
+	VMOVAPS     Y0, 704(DI)
+	MOVQ        BX, R11
+	VMOVUPS     (DI), Y0
+	VMOVUPS     64(DI), Y1
+	VMOVUPS     128(DI), Y2
+	VMOVUPS     192(DI), Y3
+	VMOVUPS     Y0, (R11)
+	VMOVUPS     Y3, (R11)(R9*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R11)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R11)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R11)(R8*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R11)(SI*4)
+	ADDQ        R10, R11
+	VMOVUPS     256(DI), Y0
+	VMOVUPS     320(DI), Y1
+	VMOVUPS     384(DI), Y2
+	VMOVUPS     448(DI), Y3
+	VMOVUPS     Y0, (R11)
+	VMOVUPS     Y3, (R11)(R9*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R11)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R11)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R11)(R8*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R11)(SI*4)
+	ADDQ        R10, R11
+	VMOVUPS     512(DI), Y0
+	VMOVUPS     576(DI), Y1
+	VMOVUPS     640(DI), Y2
+	VMOVUPS     704(DI), Y3
+	VMOVUPS     Y0, (R11)
+	VMOVUPS     Y3, (R11)(R9*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R11)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R11)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R11)(R8*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R11)(SI*4)
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	ADDQ        R10, R11
+	VMOVUPS     768(DI), Y0
+	VMOVUPS     832(DI), Y1
+	VMOVUPS     896(DI), Y2
+	VMOVUPS     960(DI), Y3
+	VMOVUPS     Y0, (R11)
+	VMOVUPS     Y3, (R11)(R9*1)
+	VADDPS      Y2, Y0, Y4
+	VADDPS      Y3, Y1, Y5
+	VMOVAPS     Y0, Y0
+	VFMADD231PS winoConst<>+64(SB), Y2, Y0
+	VMULPS      winoConst<>+128(SB), Y1, Y1
+	VFMADD231PS winoConst<>+512(SB), Y3, Y1
+	VADDPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R11)(SI*1)
+	VSUBPS      Y5, Y4, Y2
+	VMOVUPS     Y2, (R11)(SI*2)
+	VADDPS      Y1, Y0, Y2
+	VMOVUPS     Y2, (R11)(R8*1)
+	VSUBPS      Y1, Y0, Y0
+	VMOVUPS     Y0, (R11)(SI*4)
+	ADDQ        $0x20, CX
+	ADDQ        $0x20, BX
+	DECQ        R12
+	JNZ         winoGrad6r2c4AVX2_half
+	SUBQ        $0x00000040, CX
+	SUBQ        $0x00000040, BX
+	ADDQ        $0x00000100, CX
+	ADDQ        $0x40, BX
+	DECQ        AX
+	JNZ         winoGrad6r2c4AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputHits6r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+// Requires: AVX
+TEXT ·winoOutputHits6r2c2AVX2(SB), $576-68
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   hits+40(FP), BX
+	MOVQ   bias+56(FP), SI
+	SHLQ   $0x02, yRow+32(FP)
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (CX)(CX*2), R8
+	LEAQ   (CX)(CX*4), R9
+	LEAQ   (R8)(CX*4), R8
+	IMUL3Q $0x00000008, CX, R9
+
+winoOutputHits6r2c2AVX2_tile:
+	MOVQ $0x00000002, R11
+
+winoOutputHits6r2c2AVX2_half:
+	MOVQ         AX, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 64(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 128(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 192(DI)
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 256(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 320(DI)
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	ADDQ         R9, R10
+	VMOVUPS      (R10), Y0
+	VMOVUPS      (R10)(CX*1), Y1
+	VMOVUPS      (R10)(CX*2), Y2
+	VMOVUPS      (R10)(R8*1), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VMOVAPS      Y0, 384(DI)
+	VSUBPS       Y2, Y1, Y0
+	VADDPS       Y3, Y0, Y0
+	VMOVAPS      Y0, 448(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      128(DI), Y1
+	VMOVUPS      256(DI), Y2
+	VMOVUPS      384(DI), Y3
+	VADDPS       Y1, Y0, Y0
+	VADDPS       Y2, Y0, Y0
+	VSUBPS       Y2, Y1, Y1
+	VADDPS       Y3, Y1, Y1
+	VADDPS       (SI), Y0, Y0
+	VMOVAPS      Y0, (DI)
+	VADDPS       (SI), Y1, Y1
+	VMOVAPS      Y1, 128(DI)
+	VMOVUPS      64(DI), Y1
+	VMOVUPS      192(DI), Y0
+	VMOVUPS      320(DI), Y2
+	VMOVUPS      448(DI), Y3
+	VADDPS       Y0, Y1, Y1
+	VADDPS       Y2, Y1, Y1
+	VSUBPS       Y2, Y0, Y0
+	VADDPS       Y3, Y0, Y2
+	VADDPS       (SI), Y1, Y1
+	VADDPS       (SI), Y2, Y2
+	VBROADCASTSS lo+64(FP), Y0
+	VMAXPS       Y2, Y1, Y3
+	VMAXPS       (DI), Y3, Y3
+	VMAXPS       128(DI), Y3, Y3
+	MOVQ         BX, R10
+	VCMPPS       $0x01, Y3, Y0, Y4
+	VMOVMSKPS    Y4, R12
+	VCMPPS       $0x00, (DI), Y3, Y4
+	VMOVMSKPS    Y4, R13
+	ANDL         R12, R13
+	MOVB         R13, (R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y1, Y3, Y4
+	VMOVMSKPS    Y4, R13
+	ANDL         R12, R13
+	MOVB         R13, 2(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, 128(DI), Y3, Y4
+	VMOVMSKPS    Y4, R13
+	ANDL         R12, R13
+	MOVB         R13, 4(R10)
+	XORL         R13, R12
+	VCMPPS       $0x00, Y2, Y3, Y4
+	VMOVMSKPS    Y4, R13
+	ANDL         R12, R13
+	MOVB         R13, 6(R10)
+	XORL         R13, R12
+	VMAXPS       Y3, Y0, Y3
+	MOVQ         DX, R10
+	VMOVUPS      Y3, (R10)
+	INCQ         BX
+	ADDQ         $0x20, AX
+	ADDQ         $0x20, DX
+	ADDQ         $0x20, SI
+	DECQ         R11
+	JNZ          winoOutputHits6r2c2AVX2_half
+	SUBQ         $0x00000040, AX
+	SUBQ         $0x00000040, DX
+	SUBQ         $0x00000040, SI
+	SUBQ         $0x02, BX
+	ADDQ         $0x00000040, DX
+	ADDQ         $0x08, BX
+	ADDQ         $0x40, AX
+	DECQ         tiles+0(FP)
+	JNZ          winoOutputHits6r2c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoOutputMask6r2c2AVX2(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+// Requires: AVX, MMX+
+TEXT ·winoOutputMask6r2c2AVX2(SB), $576-56
+	MOVQ   m+8(FP), AX
+	MOVQ   mStride+16(FP), CX
+	SHLQ   $0x02, CX
+	MOVQ   y+24(FP), DX
+	MOVQ   x+40(FP), BX
+	SHLQ   $0x02, yRow+32(FP)
+	SHLQ   $0x02, xRow+48(FP)
+	LEAQ   (SP), SI
+	ADDQ   $0x3f, SI
+	ANDQ   $-64, SI
+	LEAQ   (CX)(CX*2), DI
+	LEAQ   (CX)(CX*4), R8
+	LEAQ   (DI)(CX*4), DI
+	IMUL3Q $0x00000008, CX, R8
+
+winoOutputMask6r2c2AVX2_tile:
+	MOVQ       BX, R11
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	ADDQ       xRow+48(FP), R11
+	PREFETCHT1 768(R11)
+	PREFETCHT1 832(R11)
+	ADDQ       xRow+48(FP), R11
+	MOVQ       $0x00000002, R10
+
+winoOutputMask6r2c2AVX2_half:
+	MOVQ    AX, R9
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(CX*1), Y1
+	VMOVUPS (R9)(CX*2), Y2
+	VMOVUPS (R9)(DI*1), Y3
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VMOVAPS Y0, (SI)
+	VSUBPS  Y2, Y1, Y0
+	VADDPS  Y3, Y0, Y0
+	VMOVAPS Y0, 64(SI)
+	ADDQ    R8, R9
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(CX*1), Y1
+	VMOVUPS (R9)(CX*2), Y2
+	VMOVUPS (R9)(DI*1), Y3
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VMOVAPS Y0, 128(SI)
+	VSUBPS  Y2, Y1, Y0
+	VADDPS  Y3, Y0, Y0
+	VMOVAPS Y0, 192(SI)
+	ADDQ    R8, R9
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(CX*1), Y1
+	VMOVUPS (R9)(CX*2), Y2
+	VMOVUPS (R9)(DI*1), Y3
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VMOVAPS Y0, 256(SI)
+	VSUBPS  Y2, Y1, Y0
+	VADDPS  Y3, Y0, Y0
+	VMOVAPS Y0, 320(SI)
+	ADDQ    R8, R9
+	ADDQ    R8, R9
+	ADDQ    R8, R9
+	ADDQ    R8, R9
+	ADDQ    R8, R9
+	VMOVUPS (R9), Y0
+	VMOVUPS (R9)(CX*1), Y1
+	VMOVUPS (R9)(CX*2), Y2
+	VMOVUPS (R9)(DI*1), Y3
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VMOVAPS Y0, 384(SI)
+	VSUBPS  Y2, Y1, Y0
+	VADDPS  Y3, Y0, Y0
+	VMOVAPS Y0, 448(SI)
+	VMOVUPS (SI), Y0
+	VMOVUPS 128(SI), Y1
+	VMOVUPS 256(SI), Y2
+	VMOVUPS 384(SI), Y3
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VSUBPS  Y2, Y1, Y1
+	VADDPS  Y3, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	MOVQ    DX, R9
+	MOVQ    BX, R11
+	VCMPPS  $0x01, (R11), Y2, Y3
+	VANDPS  Y3, Y0, Y0
+	VMOVUPS Y0, (R9)
+	ADDQ    yRow+32(FP), R9
+	ADDQ    xRow+48(FP), R11
+	VCMPPS  $0x01, (R11), Y2, Y3
+	VANDPS  Y3, Y1, Y1
+	VMOVUPS Y1, (R9)
+	VMOVUPS 64(SI), Y0
+	VMOVUPS 192(SI), Y1
+	VMOVUPS 320(SI), Y2
+	VMOVUPS 448(SI), Y3
+	VADDPS  Y1, Y0, Y0
+	VADDPS  Y2, Y0, Y0
+	VSUBPS  Y2, Y1, Y1
+	VADDPS  Y3, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	MOVQ    DX, R9
+	MOVQ    BX, R11
+	VCMPPS  $0x01, 64(R11), Y2, Y3
+	VANDPS  Y3, Y0, Y0
+	VMOVUPS Y0, 64(R9)
+	ADDQ    yRow+32(FP), R9
+	ADDQ    xRow+48(FP), R11
+	VCMPPS  $0x01, 64(R11), Y2, Y3
+	VANDPS  Y3, Y1, Y1
+	VMOVUPS Y1, 64(R9)
+	ADDQ    $0x20, AX
+	ADDQ    $0x20, DX
+	ADDQ    $0x20, BX
+	DECQ    R10
+	JNZ     winoOutputMask6r2c2AVX2_half
+	SUBQ    $0x00000040, AX
+	SUBQ    $0x00000040, DX
+	SUBQ    $0x00000040, BX
+	ADDQ    $0x00000080, DX
+	ADDQ    $0x00000080, BX
+	ADDQ    $0x40, AX
+	DECQ    tiles+0(FP)
+	JNZ     winoOutputMask6r2c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoGrad6r2c2AVX2(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+// Requires: AVX, MMX+
+TEXT ·winoGrad6r2c2AVX2(SB), $576-40
+	MOVQ   tiles+0(FP), AX
+	MOVQ   dy+8(FP), CX
+	MOVQ   dyRow+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   v+24(FP), BX
+	MOVQ   vStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R8
+	LEAQ   (SI)(SI*2), R8
+	LEAQ   (SI)(SI*4), R9
+	LEAQ   (R8)(SI*4), R8
+	IMUL3Q $0x00000008, SI, R9
+
+winoGrad6r2c2AVX2_tile:
+	MOVQ $0x00000002, R11
+
+winoGrad6r2c2AVX2_half:
+	VMOVUPS    (CX), Y0
+	PREFETCHT1 768(CX)
+	VMOVUPS    (CX)(DX*1), Y1
+	PREFETCHT1 768(CX)(DX*1)
+	VMOVAPS    Y0, (DI)
+	VMOVAPS    Y1, 384(DI)
+	VADDPS     Y1, Y0, Y2
+	VMOVAPS    Y2, 128(DI)
+	VSUBPS     Y1, Y0, Y0
+	VMOVAPS    Y0, 256(DI)
+	VMOVUPS    64(CX), Y0
+	PREFETCHT1 832(CX)
+	VMOVUPS    64(CX)(DX*1), Y1
+	PREFETCHT1 832(CX)(DX*1)
+	VMOVAPS    Y0, 64(DI)
+	VMOVAPS    Y1, 448(DI)
+	VADDPS     Y1, Y0, Y2
+	VMOVAPS    Y2, 192(DI)
+	VSUBPS     Y1, Y0, Y0
+	VMOVAPS    Y0, 320(DI)
+	MOVQ       BX, R10
+	VMOVUPS    (DI), Y0
+	VMOVUPS    64(DI), Y1
+	VMOVUPS    Y0, (R10)
+	VMOVUPS    Y1, (R10)(R8*1)
+	VADDPS     Y1, Y0, Y2
+	VMOVUPS    Y2, (R10)(SI*1)
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (R10)(SI*2)
+	ADDQ       R9, R10
+	VMOVUPS    128(DI), Y0
+	VMOVUPS    192(DI), Y1
+	VMOVUPS    Y0, (R10)
+	VMOVUPS    Y1, (R10)(R8*1)
+	VADDPS     Y1, Y0, Y2
+	VMOVUPS    Y2, (R10)(SI*1)
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (R10)(SI*2)
+	ADDQ       R9, R10
+	VMOVUPS    256(DI), Y0
+	VMOVUPS    320(DI), Y1
+	VMOVUPS    Y0, (R10)
+	VMOVUPS    Y1, (R10)(R8*1)
+	VADDPS     Y1, Y0, Y2
+	VMOVUPS    Y2, (R10)(SI*1)
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (R10)(SI*2)
+	ADDQ       R9, R10
+	ADDQ       R9, R10
+	ADDQ       R9, R10
+	ADDQ       R9, R10
+	ADDQ       R9, R10
+	VMOVUPS    384(DI), Y0
+	VMOVUPS    448(DI), Y1
+	VMOVUPS    Y0, (R10)
+	VMOVUPS    Y1, (R10)(R8*1)
+	VADDPS     Y1, Y0, Y2
+	VMOVUPS    Y2, (R10)(SI*1)
+	VSUBPS     Y1, Y0, Y0
+	VMOVUPS    Y0, (R10)(SI*2)
+	ADDQ       $0x20, CX
+	ADDQ       $0x20, BX
+	DECQ       R11
+	JNZ        winoGrad6r2c2AVX2_half
+	SUBQ       $0x00000040, CX
+	SUBQ       $0x00000040, BX
+	ADDQ       $0x00000080, CX
+	ADDQ       $0x40, BX
+	DECQ       AX
+	JNZ        winoGrad6r2c2AVX2_tile
+	VZEROUPPER
+	RET
+
+// func winoWeightsGrad6AVX2(n int, du *float32, duStride int, dw *float32, dwStride int)
+// Requires: AVX, FMA3
+TEXT ·winoWeightsGrad6AVX2(SB), $1600-40
+	MOVQ   n+0(FP), AX
+	MOVQ   du+8(FP), CX
+	MOVQ   duStride+16(FP), DX
+	SHLQ   $0x02, DX
+	MOVQ   dw+24(FP), BX
+	MOVQ   dwStride+32(FP), SI
+	SHLQ   $0x02, SI
+	LEAQ   (SP), DI
+	ADDQ   $0x3f, DI
+	ANDQ   $-64, DI
+	LEAQ   (DX)(DX*2), R8
+	LEAQ   (DX)(DX*4), R9
+	LEAQ   (R8)(DX*4), R10
+	LEAQ   (SI)(SI*2), R11
+	LEAQ   (SI)(SI*4), R12
+	LEAQ   (R11)(SI*4), R11
+	IMUL3Q $0x00000008, DX, R11
+	LEAQ   (SI)(SI*2), R12
+
+winoWeightsGrad6AVX2_block:
+	MOVQ $0x00000002, R14
+
+winoWeightsGrad6AVX2_half:
+	MOVQ         CX, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R8*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R9*1), Y5
+	VMOVUPS      (R13)(R8*2), Y6
+	VMOVUPS      (R13)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y0
+	VFMADD231PS  winoConst<>+1472(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+1600(SB), Y4, Y0
+	VMULPS       winoConst<>+1408(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1600(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+1472(SB), Y5, Y1
+	VMOVAPS      Y7, Y3
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y3
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1664(SB), Y4, Y3
+	VMOVAPS      Y0, (DI)
+	VMOVAPS      Y1, 64(DI)
+	VMOVAPS      Y3, 128(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R8*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R9*1), Y5
+	VMOVUPS      (R13)(R8*2), Y6
+	VMOVUPS      (R13)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y0
+	VFMADD231PS  winoConst<>+1472(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+1600(SB), Y4, Y0
+	VMULPS       winoConst<>+1408(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1600(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+1472(SB), Y5, Y1
+	VMOVAPS      Y7, Y3
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y3
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1664(SB), Y4, Y3
+	VMOVAPS      Y0, 192(DI)
+	VMOVAPS      Y1, 256(DI)
+	VMOVAPS      Y3, 320(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R8*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R9*1), Y5
+	VMOVUPS      (R13)(R8*2), Y6
+	VMOVUPS      (R13)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y0
+	VFMADD231PS  winoConst<>+1472(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+1600(SB), Y4, Y0
+	VMULPS       winoConst<>+1408(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1600(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+1472(SB), Y5, Y1
+	VMOVAPS      Y7, Y3
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y3
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1664(SB), Y4, Y3
+	VMOVAPS      Y0, 384(DI)
+	VMOVAPS      Y1, 448(DI)
+	VMOVAPS      Y3, 512(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R8*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R9*1), Y5
+	VMOVUPS      (R13)(R8*2), Y6
+	VMOVUPS      (R13)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y0
+	VFMADD231PS  winoConst<>+1472(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+1600(SB), Y4, Y0
+	VMULPS       winoConst<>+1408(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1600(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+1472(SB), Y5, Y1
+	VMOVAPS      Y7, Y3
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y3
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1664(SB), Y4, Y3
+	VMOVAPS      Y0, 576(DI)
+	VMOVAPS      Y1, 640(DI)
+	VMOVAPS      Y3, 704(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R8*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R9*1), Y5
+	VMOVUPS      (R13)(R8*2), Y6
+	VMOVUPS      (R13)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y0
+	VFMADD231PS  winoConst<>+1472(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+1600(SB), Y4, Y0
+	VMULPS       winoConst<>+1408(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1600(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+1472(SB), Y5, Y1
+	VMOVAPS      Y7, Y3
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y3
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1664(SB), Y4, Y3
+	VMOVAPS      Y0, 768(DI)
+	VMOVAPS      Y1, 832(DI)
+	VMOVAPS      Y3, 896(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R8*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R9*1), Y5
+	VMOVUPS      (R13)(R8*2), Y6
+	VMOVUPS      (R13)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y0
+	VFMADD231PS  winoConst<>+1472(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+1600(SB), Y4, Y0
+	VMULPS       winoConst<>+1408(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1600(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+1472(SB), Y5, Y1
+	VMOVAPS      Y7, Y3
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y3
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1664(SB), Y4, Y3
+	VMOVAPS      Y0, 960(DI)
+	VMOVAPS      Y1, 1024(DI)
+	VMOVAPS      Y3, 1088(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R8*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R9*1), Y5
+	VMOVUPS      (R13)(R8*2), Y6
+	VMOVUPS      (R13)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y0
+	VFMADD231PS  winoConst<>+1472(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+1600(SB), Y4, Y0
+	VMULPS       winoConst<>+1408(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1600(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+1472(SB), Y5, Y1
+	VMOVAPS      Y7, Y3
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y3
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1664(SB), Y4, Y3
+	VMOVAPS      Y0, 1152(DI)
+	VMOVAPS      Y1, 1216(DI)
+	VMOVAPS      Y3, 1280(DI)
+	ADDQ         R11, R13
+	VMOVUPS      (R13), Y0
+	VMOVUPS      (R13)(DX*1), Y1
+	VMOVUPS      (R13)(DX*2), Y2
+	VMOVUPS      (R13)(R8*1), Y3
+	VMOVUPS      (R13)(DX*4), Y4
+	VMOVUPS      (R13)(R9*1), Y5
+	VMOVUPS      (R13)(R8*2), Y6
+	VMOVUPS      (R13)(R10*1), Y7
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y0
+	VFMADD231PS  winoConst<>+1472(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+1600(SB), Y4, Y0
+	VMULPS       winoConst<>+1408(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1600(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+1472(SB), Y5, Y1
+	VMOVAPS      Y7, Y3
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y3
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1664(SB), Y4, Y3
+	VMOVAPS      Y0, 1344(DI)
+	VMOVAPS      Y1, 1408(DI)
+	VMOVAPS      Y3, 1472(DI)
+	VMOVUPS      (DI), Y0
+	VMOVUPS      192(DI), Y1
+	VMOVUPS      384(DI), Y2
+	VMOVUPS      576(DI), Y3
+	VMOVUPS      768(DI), Y4
+	VMOVUPS      960(DI), Y5
+	VMOVUPS      1152(DI), Y6
+	VMOVUPS      1344(DI), Y7
+	MOVQ         BX, R13
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y0
+	VFMADD231PS  winoConst<>+1472(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+1600(SB), Y4, Y0
+	VMULPS       winoConst<>+1408(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1600(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+1472(SB), Y5, Y1
+	VMOVAPS      Y7, Y3
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y3
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1664(SB), Y4, Y3
+	VADDPS       (R13), Y0, Y0
+	VMOVUPS      Y0, (R13)
+	ADDQ         R12, R13
+	VADDPS       (R13), Y1, Y1
+	VMOVUPS      Y1, (R13)
+	ADDQ         R12, R13
+	VADDPS       (R13), Y3, Y3
+	VMOVUPS      Y3, (R13)
+	VMOVUPS      64(DI), Y0
+	VMOVUPS      256(DI), Y1
+	VMOVUPS      448(DI), Y2
+	VMOVUPS      640(DI), Y3
+	VMOVUPS      832(DI), Y4
+	VMOVUPS      1024(DI), Y5
+	VMOVUPS      1216(DI), Y6
+	VMOVUPS      1408(DI), Y7
+	MOVQ         BX, R13
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y0
+	VFMADD231PS  winoConst<>+1472(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+1600(SB), Y4, Y0
+	VMULPS       winoConst<>+1408(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1600(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+1472(SB), Y5, Y1
+	VMOVAPS      Y7, Y3
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y3
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1664(SB), Y4, Y3
+	VADDPS       (R13)(SI*1), Y0, Y0
+	VMOVUPS      Y0, (R13)(SI*1)
+	ADDQ         R12, R13
+	VADDPS       (R13)(SI*1), Y1, Y1
+	VMOVUPS      Y1, (R13)(SI*1)
+	ADDQ         R12, R13
+	VADDPS       (R13)(SI*1), Y3, Y3
+	VMOVUPS      Y3, (R13)(SI*1)
+	VMOVUPS      128(DI), Y0
+	VMOVUPS      320(DI), Y1
+	VMOVUPS      512(DI), Y2
+	VMOVUPS      704(DI), Y3
+	VMOVUPS      896(DI), Y4
+	VMOVUPS      1088(DI), Y5
+	VMOVUPS      1280(DI), Y6
+	VMOVUPS      1472(DI), Y7
+	MOVQ         BX, R13
+	VADDPS       Y2, Y1, Y8
+	VSUBPS       Y1, Y2, Y1
+	VADDPS       Y4, Y3, Y2
+	VSUBPS       Y4, Y3, Y3
+	VADDPS       Y6, Y5, Y4
+	VSUBPS       Y6, Y5, Y5
+	VMOVAPS      Y0, Y0
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y0
+	VFMADD231PS  winoConst<>+1472(SB), Y2, Y0
+	VFMADD231PS  winoConst<>+1600(SB), Y4, Y0
+	VMULPS       winoConst<>+1408(SB), Y1, Y1
+	VFMADD231PS  winoConst<>+1600(SB), Y3, Y1
+	VFMADD231PS  winoConst<>+1472(SB), Y5, Y1
+	VMOVAPS      Y7, Y3
+	VFNMADD231PS winoConst<>+1408(SB), Y8, Y3
+	VFMADD231PS  winoConst<>+1536(SB), Y2, Y3
+	VFMADD231PS  winoConst<>+1664(SB), Y4, Y3
+	VADDPS       (R13)(SI*2), Y0, Y0
+	VMOVUPS      Y0, (R13)(SI*2)
+	ADDQ         R12, R13
+	VADDPS       (R13)(SI*2), Y1, Y1
+	VMOVUPS      Y1, (R13)(SI*2)
+	ADDQ         R12, R13
+	VADDPS       (R13)(SI*2), Y3, Y3
+	VMOVUPS      Y3, (R13)(SI*2)
+	ADDQ         $0x20, CX
+	ADDQ         $0x20, BX
+	DECQ         R14
+	JNZ          winoWeightsGrad6AVX2_half
+	SUBQ         $0x00000040, CX
+	SUBQ         $0x00000040, BX
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, BX
+	DECQ         AX
+	JNZ          winoWeightsGrad6AVX2_block
 	VZEROUPPER
 	RET

@@ -457,22 +457,207 @@ func winoOutputPool2x7NEON(tiles int, m *float32, mStride int, y *float32, yRow 
 //go:noescape
 func winoWeights2x7NEON(n int, w *float32, wStride int, u *float32, uStride int)
 
-// winoOutputHits4NEON is winoOutputHitsTwin; hitsRow counts bytes.
+// winoOutputHits4NEON is winoOutputHitsTwin for 4×4 outputs and 3×3 filters; hitsRow counts bytes.
 //
 //go:noescape
 func winoOutputHits4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
 
-// winoOutputMask4NEON is winoOutputMaskTwin.
+// winoOutputMask4NEON is winoOutputMaskTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoOutputMask4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
 
-// winoGrad4NEON is winoGradTwin for 4×4 outputs.
+// winoGrad4NEON is winoGradTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoGrad4NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
 
-// winoWeightsGrad4NEON is winoWeightsGradTwin for 4×4 outputs.
+// winoOutputHits4r4c2NEON is winoOutputHitsTwin for 4×2 outputs at points of F(4×4,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits4r4c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask4r4c2NEON is winoOutputMaskTwin for 4×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputMask4r4c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad4r4c2NEON is winoGradTwin for 4×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoGrad4r4c2NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits4r2c4NEON is winoOutputHitsTwin for 2×4 outputs at points of F(4×4,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits4r2c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask4r2c4NEON is winoOutputMaskTwin for 2×4 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputMask4r2c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad4r2c4NEON is winoGradTwin for 2×4 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoGrad4r2c4NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits4r2c2NEON is winoOutputHitsTwin for 2×2 outputs at points of F(4×4,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits4r2c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask4r2c2NEON is winoOutputMaskTwin for 2×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoOutputMask4r2c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad4r2c2NEON is winoGradTwin for 2×2 outputs at points of F(4×4,3×3).
+//
+//go:noescape
+func winoGrad4r2c2NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoWeightsGrad4NEON is winoWeightsGradTwin for 4×4 outputs and 3×3 filters.
 //
 //go:noescape
 func winoWeightsGrad4NEON(n int, du *float32, duStride int, dw *float32, dwStride int)
+
+// winoOutputHits6NEON is winoOutputHitsTwin for 6×6 outputs and 3×3 filters; hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6NEON is winoOutputMaskTwin for 6×6 outputs and 3×3 filters.
+//
+//go:noescape
+func winoOutputMask6NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6NEON is winoGradTwin for 6×6 outputs and 3×3 filters.
+//
+//go:noescape
+func winoGrad6NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r6c4NEON is winoOutputHitsTwin for 6×4 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r6c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r6c4NEON is winoOutputMaskTwin for 6×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r6c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r6c4NEON is winoGradTwin for 6×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r6c4NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r6c2NEON is winoOutputHitsTwin for 6×2 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r6c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r6c2NEON is winoOutputMaskTwin for 6×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r6c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r6c2NEON is winoGradTwin for 6×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r6c2NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r4c6NEON is winoOutputHitsTwin for 4×6 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r4c6NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r4c6NEON is winoOutputMaskTwin for 4×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r4c6NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r4c6NEON is winoGradTwin for 4×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r4c6NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r4c4NEON is winoOutputHitsTwin for 4×4 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r4c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r4c4NEON is winoOutputMaskTwin for 4×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r4c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r4c4NEON is winoGradTwin for 4×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r4c4NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r4c2NEON is winoOutputHitsTwin for 4×2 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r4c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r4c2NEON is winoOutputMaskTwin for 4×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r4c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r4c2NEON is winoGradTwin for 4×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r4c2NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r2c6NEON is winoOutputHitsTwin for 2×6 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r2c6NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r2c6NEON is winoOutputMaskTwin for 2×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r2c6NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r2c6NEON is winoGradTwin for 2×6 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r2c6NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r2c4NEON is winoOutputHitsTwin for 2×4 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r2c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r2c4NEON is winoOutputMaskTwin for 2×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r2c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r2c4NEON is winoGradTwin for 2×4 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r2c4NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoOutputHits6r2c2NEON is winoOutputHitsTwin for 2×2 outputs at points of F(6×6,3×3); hitsRow counts bytes.
+//
+//go:noescape
+func winoOutputHits6r2c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+
+// winoOutputMask6r2c2NEON is winoOutputMaskTwin for 2×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoOutputMask6r2c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+
+// winoGrad6r2c2NEON is winoGradTwin for 2×2 outputs at points of F(6×6,3×3).
+//
+//go:noescape
+func winoGrad6r2c2NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+
+// winoWeightsGrad6NEON is winoWeightsGradTwin for 6×6 outputs and 3×3 filters.
+//
+//go:noescape
+func winoWeightsGrad6NEON(n int, du *float32, duStride int, dw *float32, dwStride int)

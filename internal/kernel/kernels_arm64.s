@@ -456,11 +456,261 @@ DATA winoGrad4NEONConst<>+8(SB)/4, $0x41000000
 DATA winoGrad4NEONConst<>+12(SB)/4, $0x00000000
 GLOBL winoGrad4NEONConst<>(SB), RODATA|NOPTR, $16
 
+DATA winoOutputHits4r4c2NEONConst<>+0(SB)/4, $0x40000000
+DATA winoOutputHits4r4c2NEONConst<>+4(SB)/4, $0x40800000
+DATA winoOutputHits4r4c2NEONConst<>+8(SB)/4, $0x41000000
+DATA winoOutputHits4r4c2NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoOutputHits4r4c2NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoOutputMask4r4c2NEONConst<>+0(SB)/4, $0x40000000
+DATA winoOutputMask4r4c2NEONConst<>+4(SB)/4, $0x40800000
+DATA winoOutputMask4r4c2NEONConst<>+8(SB)/4, $0x41000000
+DATA winoOutputMask4r4c2NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoOutputMask4r4c2NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoGrad4r4c2NEONConst<>+0(SB)/4, $0x40800000
+DATA winoGrad4r4c2NEONConst<>+4(SB)/4, $0x40000000
+DATA winoGrad4r4c2NEONConst<>+8(SB)/4, $0x41000000
+DATA winoGrad4r4c2NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoGrad4r4c2NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoOutputHits4r2c4NEONConst<>+0(SB)/4, $0x40000000
+DATA winoOutputHits4r2c4NEONConst<>+4(SB)/4, $0x40800000
+DATA winoOutputHits4r2c4NEONConst<>+8(SB)/4, $0x41000000
+DATA winoOutputHits4r2c4NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoOutputHits4r2c4NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoOutputMask4r2c4NEONConst<>+0(SB)/4, $0x40000000
+DATA winoOutputMask4r2c4NEONConst<>+4(SB)/4, $0x40800000
+DATA winoOutputMask4r2c4NEONConst<>+8(SB)/4, $0x41000000
+DATA winoOutputMask4r2c4NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoOutputMask4r2c4NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoGrad4r2c4NEONConst<>+0(SB)/4, $0x40800000
+DATA winoGrad4r2c4NEONConst<>+4(SB)/4, $0x40000000
+DATA winoGrad4r2c4NEONConst<>+8(SB)/4, $0x41000000
+DATA winoGrad4r2c4NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoGrad4r2c4NEONConst<>(SB), RODATA|NOPTR, $16
+
 DATA winoWeightsGrad4NEONConst<>+0(SB)/4, $0x3e800000
 DATA winoWeightsGrad4NEONConst<>+4(SB)/4, $0x3e2aaaab
 DATA winoWeightsGrad4NEONConst<>+8(SB)/4, $0x3d2aaaab
 DATA winoWeightsGrad4NEONConst<>+12(SB)/4, $0x3daaaaab
 GLOBL winoWeightsGrad4NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoOutputHits6NEONConst<>+0(SB)/4, $0x42000000
+DATA winoOutputHits6NEONConst<>+4(SB)/4, $0x40000000
+DATA winoOutputHits6NEONConst<>+8(SB)/4, $0x41800000
+DATA winoOutputHits6NEONConst<>+12(SB)/4, $0x40800000
+DATA winoOutputHits6NEONConst<>+16(SB)/4, $0x41000000
+DATA winoOutputHits6NEONConst<>+20(SB)/4, $0x00000000
+DATA winoOutputHits6NEONConst<>+24(SB)/4, $0x00000000
+DATA winoOutputHits6NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoOutputHits6NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoOutputMask6NEONConst<>+0(SB)/4, $0x42000000
+DATA winoOutputMask6NEONConst<>+4(SB)/4, $0x40000000
+DATA winoOutputMask6NEONConst<>+8(SB)/4, $0x41800000
+DATA winoOutputMask6NEONConst<>+12(SB)/4, $0x40800000
+DATA winoOutputMask6NEONConst<>+16(SB)/4, $0x41000000
+DATA winoOutputMask6NEONConst<>+20(SB)/4, $0x00000000
+DATA winoOutputMask6NEONConst<>+24(SB)/4, $0x00000000
+DATA winoOutputMask6NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoOutputMask6NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoGrad6NEONConst<>+0(SB)/4, $0x40800000
+DATA winoGrad6NEONConst<>+4(SB)/4, $0x40000000
+DATA winoGrad6NEONConst<>+8(SB)/4, $0x41000000
+DATA winoGrad6NEONConst<>+12(SB)/4, $0x41800000
+DATA winoGrad6NEONConst<>+16(SB)/4, $0x42000000
+DATA winoGrad6NEONConst<>+20(SB)/4, $0x00000000
+DATA winoGrad6NEONConst<>+24(SB)/4, $0x00000000
+DATA winoGrad6NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoGrad6NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoOutputHits6r6c4NEONConst<>+0(SB)/4, $0x40000000
+DATA winoOutputHits6r6c4NEONConst<>+4(SB)/4, $0x40800000
+DATA winoOutputHits6r6c4NEONConst<>+8(SB)/4, $0x41000000
+DATA winoOutputHits6r6c4NEONConst<>+12(SB)/4, $0x42000000
+DATA winoOutputHits6r6c4NEONConst<>+16(SB)/4, $0x41800000
+DATA winoOutputHits6r6c4NEONConst<>+20(SB)/4, $0x00000000
+DATA winoOutputHits6r6c4NEONConst<>+24(SB)/4, $0x00000000
+DATA winoOutputHits6r6c4NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoOutputHits6r6c4NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoOutputMask6r6c4NEONConst<>+0(SB)/4, $0x40000000
+DATA winoOutputMask6r6c4NEONConst<>+4(SB)/4, $0x40800000
+DATA winoOutputMask6r6c4NEONConst<>+8(SB)/4, $0x41000000
+DATA winoOutputMask6r6c4NEONConst<>+12(SB)/4, $0x42000000
+DATA winoOutputMask6r6c4NEONConst<>+16(SB)/4, $0x41800000
+DATA winoOutputMask6r6c4NEONConst<>+20(SB)/4, $0x00000000
+DATA winoOutputMask6r6c4NEONConst<>+24(SB)/4, $0x00000000
+DATA winoOutputMask6r6c4NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoOutputMask6r6c4NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoGrad6r6c4NEONConst<>+0(SB)/4, $0x40800000
+DATA winoGrad6r6c4NEONConst<>+4(SB)/4, $0x40000000
+DATA winoGrad6r6c4NEONConst<>+8(SB)/4, $0x41000000
+DATA winoGrad6r6c4NEONConst<>+12(SB)/4, $0x41800000
+DATA winoGrad6r6c4NEONConst<>+16(SB)/4, $0x42000000
+DATA winoGrad6r6c4NEONConst<>+20(SB)/4, $0x00000000
+DATA winoGrad6r6c4NEONConst<>+24(SB)/4, $0x00000000
+DATA winoGrad6r6c4NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoGrad6r6c4NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoOutputHits6r6c2NEONConst<>+0(SB)/4, $0x42000000
+DATA winoOutputHits6r6c2NEONConst<>+4(SB)/4, $0x40000000
+DATA winoOutputHits6r6c2NEONConst<>+8(SB)/4, $0x41800000
+DATA winoOutputHits6r6c2NEONConst<>+12(SB)/4, $0x40800000
+DATA winoOutputHits6r6c2NEONConst<>+16(SB)/4, $0x41000000
+DATA winoOutputHits6r6c2NEONConst<>+20(SB)/4, $0x00000000
+DATA winoOutputHits6r6c2NEONConst<>+24(SB)/4, $0x00000000
+DATA winoOutputHits6r6c2NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoOutputHits6r6c2NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoOutputMask6r6c2NEONConst<>+0(SB)/4, $0x42000000
+DATA winoOutputMask6r6c2NEONConst<>+4(SB)/4, $0x40000000
+DATA winoOutputMask6r6c2NEONConst<>+8(SB)/4, $0x41800000
+DATA winoOutputMask6r6c2NEONConst<>+12(SB)/4, $0x40800000
+DATA winoOutputMask6r6c2NEONConst<>+16(SB)/4, $0x41000000
+DATA winoOutputMask6r6c2NEONConst<>+20(SB)/4, $0x00000000
+DATA winoOutputMask6r6c2NEONConst<>+24(SB)/4, $0x00000000
+DATA winoOutputMask6r6c2NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoOutputMask6r6c2NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoGrad6r6c2NEONConst<>+0(SB)/4, $0x40800000
+DATA winoGrad6r6c2NEONConst<>+4(SB)/4, $0x40000000
+DATA winoGrad6r6c2NEONConst<>+8(SB)/4, $0x41000000
+DATA winoGrad6r6c2NEONConst<>+12(SB)/4, $0x41800000
+DATA winoGrad6r6c2NEONConst<>+16(SB)/4, $0x42000000
+DATA winoGrad6r6c2NEONConst<>+20(SB)/4, $0x00000000
+DATA winoGrad6r6c2NEONConst<>+24(SB)/4, $0x00000000
+DATA winoGrad6r6c2NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoGrad6r6c2NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoOutputHits6r4c6NEONConst<>+0(SB)/4, $0x42000000
+DATA winoOutputHits6r4c6NEONConst<>+4(SB)/4, $0x40000000
+DATA winoOutputHits6r4c6NEONConst<>+8(SB)/4, $0x41800000
+DATA winoOutputHits6r4c6NEONConst<>+12(SB)/4, $0x40800000
+DATA winoOutputHits6r4c6NEONConst<>+16(SB)/4, $0x41000000
+DATA winoOutputHits6r4c6NEONConst<>+20(SB)/4, $0x00000000
+DATA winoOutputHits6r4c6NEONConst<>+24(SB)/4, $0x00000000
+DATA winoOutputHits6r4c6NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoOutputHits6r4c6NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoOutputMask6r4c6NEONConst<>+0(SB)/4, $0x42000000
+DATA winoOutputMask6r4c6NEONConst<>+4(SB)/4, $0x40000000
+DATA winoOutputMask6r4c6NEONConst<>+8(SB)/4, $0x41800000
+DATA winoOutputMask6r4c6NEONConst<>+12(SB)/4, $0x40800000
+DATA winoOutputMask6r4c6NEONConst<>+16(SB)/4, $0x41000000
+DATA winoOutputMask6r4c6NEONConst<>+20(SB)/4, $0x00000000
+DATA winoOutputMask6r4c6NEONConst<>+24(SB)/4, $0x00000000
+DATA winoOutputMask6r4c6NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoOutputMask6r4c6NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoGrad6r4c6NEONConst<>+0(SB)/4, $0x40800000
+DATA winoGrad6r4c6NEONConst<>+4(SB)/4, $0x40000000
+DATA winoGrad6r4c6NEONConst<>+8(SB)/4, $0x41000000
+DATA winoGrad6r4c6NEONConst<>+12(SB)/4, $0x41800000
+DATA winoGrad6r4c6NEONConst<>+16(SB)/4, $0x42000000
+DATA winoGrad6r4c6NEONConst<>+20(SB)/4, $0x00000000
+DATA winoGrad6r4c6NEONConst<>+24(SB)/4, $0x00000000
+DATA winoGrad6r4c6NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoGrad6r4c6NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoOutputHits6r4c4NEONConst<>+0(SB)/4, $0x40000000
+DATA winoOutputHits6r4c4NEONConst<>+4(SB)/4, $0x40800000
+DATA winoOutputHits6r4c4NEONConst<>+8(SB)/4, $0x41000000
+DATA winoOutputHits6r4c4NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoOutputHits6r4c4NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoOutputMask6r4c4NEONConst<>+0(SB)/4, $0x40000000
+DATA winoOutputMask6r4c4NEONConst<>+4(SB)/4, $0x40800000
+DATA winoOutputMask6r4c4NEONConst<>+8(SB)/4, $0x41000000
+DATA winoOutputMask6r4c4NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoOutputMask6r4c4NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoGrad6r4c4NEONConst<>+0(SB)/4, $0x40800000
+DATA winoGrad6r4c4NEONConst<>+4(SB)/4, $0x40000000
+DATA winoGrad6r4c4NEONConst<>+8(SB)/4, $0x41000000
+DATA winoGrad6r4c4NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoGrad6r4c4NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoOutputHits6r4c2NEONConst<>+0(SB)/4, $0x40000000
+DATA winoOutputHits6r4c2NEONConst<>+4(SB)/4, $0x40800000
+DATA winoOutputHits6r4c2NEONConst<>+8(SB)/4, $0x41000000
+DATA winoOutputHits6r4c2NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoOutputHits6r4c2NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoOutputMask6r4c2NEONConst<>+0(SB)/4, $0x40000000
+DATA winoOutputMask6r4c2NEONConst<>+4(SB)/4, $0x40800000
+DATA winoOutputMask6r4c2NEONConst<>+8(SB)/4, $0x41000000
+DATA winoOutputMask6r4c2NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoOutputMask6r4c2NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoGrad6r4c2NEONConst<>+0(SB)/4, $0x40800000
+DATA winoGrad6r4c2NEONConst<>+4(SB)/4, $0x40000000
+DATA winoGrad6r4c2NEONConst<>+8(SB)/4, $0x41000000
+DATA winoGrad6r4c2NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoGrad6r4c2NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoOutputHits6r2c6NEONConst<>+0(SB)/4, $0x42000000
+DATA winoOutputHits6r2c6NEONConst<>+4(SB)/4, $0x40000000
+DATA winoOutputHits6r2c6NEONConst<>+8(SB)/4, $0x41800000
+DATA winoOutputHits6r2c6NEONConst<>+12(SB)/4, $0x40800000
+DATA winoOutputHits6r2c6NEONConst<>+16(SB)/4, $0x41000000
+DATA winoOutputHits6r2c6NEONConst<>+20(SB)/4, $0x00000000
+DATA winoOutputHits6r2c6NEONConst<>+24(SB)/4, $0x00000000
+DATA winoOutputHits6r2c6NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoOutputHits6r2c6NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoOutputMask6r2c6NEONConst<>+0(SB)/4, $0x42000000
+DATA winoOutputMask6r2c6NEONConst<>+4(SB)/4, $0x40000000
+DATA winoOutputMask6r2c6NEONConst<>+8(SB)/4, $0x41800000
+DATA winoOutputMask6r2c6NEONConst<>+12(SB)/4, $0x40800000
+DATA winoOutputMask6r2c6NEONConst<>+16(SB)/4, $0x41000000
+DATA winoOutputMask6r2c6NEONConst<>+20(SB)/4, $0x00000000
+DATA winoOutputMask6r2c6NEONConst<>+24(SB)/4, $0x00000000
+DATA winoOutputMask6r2c6NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoOutputMask6r2c6NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoGrad6r2c6NEONConst<>+0(SB)/4, $0x40800000
+DATA winoGrad6r2c6NEONConst<>+4(SB)/4, $0x40000000
+DATA winoGrad6r2c6NEONConst<>+8(SB)/4, $0x41000000
+DATA winoGrad6r2c6NEONConst<>+12(SB)/4, $0x41800000
+DATA winoGrad6r2c6NEONConst<>+16(SB)/4, $0x42000000
+DATA winoGrad6r2c6NEONConst<>+20(SB)/4, $0x00000000
+DATA winoGrad6r2c6NEONConst<>+24(SB)/4, $0x00000000
+DATA winoGrad6r2c6NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoGrad6r2c6NEONConst<>(SB), RODATA|NOPTR, $32
+
+DATA winoOutputHits6r2c4NEONConst<>+0(SB)/4, $0x40000000
+DATA winoOutputHits6r2c4NEONConst<>+4(SB)/4, $0x40800000
+DATA winoOutputHits6r2c4NEONConst<>+8(SB)/4, $0x41000000
+DATA winoOutputHits6r2c4NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoOutputHits6r2c4NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoOutputMask6r2c4NEONConst<>+0(SB)/4, $0x40000000
+DATA winoOutputMask6r2c4NEONConst<>+4(SB)/4, $0x40800000
+DATA winoOutputMask6r2c4NEONConst<>+8(SB)/4, $0x41000000
+DATA winoOutputMask6r2c4NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoOutputMask6r2c4NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoGrad6r2c4NEONConst<>+0(SB)/4, $0x40800000
+DATA winoGrad6r2c4NEONConst<>+4(SB)/4, $0x40000000
+DATA winoGrad6r2c4NEONConst<>+8(SB)/4, $0x41000000
+DATA winoGrad6r2c4NEONConst<>+12(SB)/4, $0x00000000
+GLOBL winoGrad6r2c4NEONConst<>(SB), RODATA|NOPTR, $16
+
+DATA winoWeightsGrad6NEONConst<>+0(SB)/4, $0x3e638e39
+DATA winoWeightsGrad6NEONConst<>+4(SB)/4, $0x3c360b61
+DATA winoWeightsGrad6NEONConst<>+8(SB)/4, $0x3cb60b61
+DATA winoWeightsGrad6NEONConst<>+12(SB)/4, $0x3d360b61
+DATA winoWeightsGrad6NEONConst<>+16(SB)/4, $0x3bb60b61
+DATA winoWeightsGrad6NEONConst<>+20(SB)/4, $0x00000000
+DATA winoWeightsGrad6NEONConst<>+24(SB)/4, $0x00000000
+DATA winoWeightsGrad6NEONConst<>+28(SB)/4, $0x00000000
+GLOBL winoWeightsGrad6NEONConst<>(SB), RODATA|NOPTR, $32
 
 // func gemm1x16NEON(steps int, offs *int, a, b, c *float32, cStride int, bias *float32, flags int)
 TEXT ·gemm1x16NEON(SB), NOSPLIT, $0-64
@@ -22997,10 +23247,7 @@ TEXT ·winoOutputMask4NEON(SB), 0, $384-56
 	ADD R4, R3, R13
 	ADD R4, R13, R14
 	ADD R4, R14, R15
-	ADD R6, R5, R16
-	ADD R6, R16, R17
-	ADD R6, R17, R19
-	MOVD $tmp-384(SP), R20
+	MOVD $tmp-384(SP), R17
 	MOVD $winoOutputMask4NEONConst<>(SB), R25
 	FMOVQ 0(R25), F31
 tile:
@@ -23019,15 +23266,15 @@ quarter:
 	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
 	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
 	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
-	FMOVQ F0, 0(R20)
+	FMOVQ F0, 0(R17)
 	VMOV V2.B16, V0.B16
 	WORD $0x4f9f1080 // fmla v0.4s, v4.4s, v31.s[0]
-	FMOVQ F0, 16(R20)
+	FMOVQ F0, 16(R17)
 	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
-	FMOVQ F6, 32(R20)
+	FMOVQ F6, 32(R17)
 	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
 	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
-	FMOVQ F2, 48(R20)
+	FMOVQ F2, 48(R17)
 	ADD R2, R12, R12
 	WORD $0x3cec6822 // ldr q2, [x1, x12]
 	WORD $0x3cec68e4 // ldr q4, [x7, x12]
@@ -23041,15 +23288,15 @@ quarter:
 	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
 	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
 	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
-	FMOVQ F2, 64(R20)
+	FMOVQ F2, 64(R17)
 	VMOV V5.B16, V2.B16
 	WORD $0x4f9f1022 // fmla v2.4s, v1.4s, v31.s[0]
-	FMOVQ F2, 80(R20)
+	FMOVQ F2, 80(R17)
 	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
-	FMOVQ F3, 96(R20)
+	FMOVQ F3, 96(R17)
 	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
 	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
-	FMOVQ F5, 112(R20)
+	FMOVQ F5, 112(R17)
 	ADD R2, R12, R12
 	WORD $0x3cec6825 // ldr q5, [x1, x12]
 	WORD $0x3cec68e1 // ldr q1, [x7, x12]
@@ -23063,15 +23310,15 @@ quarter:
 	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
 	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
 	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
-	FMOVQ F5, 128(R20)
+	FMOVQ F5, 128(R17)
 	VMOV V0.B16, V5.B16
 	WORD $0x4f9f1085 // fmla v5.4s, v4.4s, v31.s[0]
-	FMOVQ F5, 144(R20)
+	FMOVQ F5, 144(R17)
 	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
-	FMOVQ F6, 160(R20)
+	FMOVQ F6, 160(R17)
 	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
 	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
-	FMOVQ F0, 176(R20)
+	FMOVQ F0, 176(R17)
 	ADD R2, R12, R12
 	WORD $0x3cec6820 // ldr q0, [x1, x12]
 	WORD $0x3cec68e4 // ldr q4, [x7, x12]
@@ -23085,15 +23332,15 @@ quarter:
 	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
 	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
 	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
-	FMOVQ F0, 192(R20)
+	FMOVQ F0, 192(R17)
 	VMOV V2.B16, V0.B16
 	WORD $0x4f9f1020 // fmla v0.4s, v1.4s, v31.s[0]
-	FMOVQ F0, 208(R20)
+	FMOVQ F0, 208(R17)
 	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
-	FMOVQ F3, 224(R20)
+	FMOVQ F3, 224(R17)
 	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
 	WORD $0x4f9f1822 // fmla v2.4s, v1.4s, v31.s[2]
-	FMOVQ F2, 240(R20)
+	FMOVQ F2, 240(R17)
 	ADD R2, R12, R12
 	WORD $0x3cec6822 // ldr q2, [x1, x12]
 	WORD $0x3cec68e1 // ldr q1, [x7, x12]
@@ -23107,15 +23354,15 @@ quarter:
 	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
 	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
 	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
-	FMOVQ F2, 256(R20)
+	FMOVQ F2, 256(R17)
 	VMOV V5.B16, V2.B16
 	WORD $0x4f9f1082 // fmla v2.4s, v4.4s, v31.s[0]
-	FMOVQ F2, 272(R20)
+	FMOVQ F2, 272(R17)
 	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
-	FMOVQ F6, 288(R20)
+	FMOVQ F6, 288(R17)
 	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
 	WORD $0x4f9f1885 // fmla v5.4s, v4.4s, v31.s[2]
-	FMOVQ F5, 304(R20)
+	FMOVQ F5, 304(R17)
 	ADD R2, R12, R12
 	WORD $0x3cec6825 // ldr q5, [x1, x12]
 	WORD $0x3cec68e4 // ldr q4, [x7, x12]
@@ -23129,21 +23376,21 @@ quarter:
 	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
 	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
 	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
-	FMOVQ F5, 320(R20)
+	FMOVQ F5, 320(R17)
 	VMOV V0.B16, V5.B16
 	WORD $0x4f9f1025 // fmla v5.4s, v1.4s, v31.s[0]
-	FMOVQ F5, 336(R20)
+	FMOVQ F5, 336(R17)
 	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
-	FMOVQ F3, 352(R20)
+	FMOVQ F3, 352(R17)
 	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
 	WORD $0x4f9f1820 // fmla v0.4s, v1.4s, v31.s[2]
-	FMOVQ F0, 368(R20)
-	FMOVQ 0(R20), F0
-	FMOVQ 64(R20), F1
-	FMOVQ 128(R20), F2
-	FMOVQ 192(R20), F3
-	FMOVQ 256(R20), F4
-	FMOVQ 320(R20), F5
+	FMOVQ F0, 368(R17)
+	FMOVQ 0(R17), F0
+	FMOVQ 64(R17), F1
+	FMOVQ 128(R17), F2
+	FMOVQ 192(R17), F3
+	FMOVQ 256(R17), F4
+	FMOVQ 320(R17), F5
 	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
 	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
 	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
@@ -23155,28 +23402,33 @@ quarter:
 	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
 	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
 	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
-	FMOVQ 0(R5), F4
+	MOVD R5, R16
+	FMOVQ 0(R16), F4
 	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
 	WORD $0x4e241c04 // and v4.16b, v0.16b, v4.16b
 	FMOVQ F4, 0(R3)
+	ADD R6, R16, R16
 	FMOVQ 0(R16), F4
 	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
 	WORD $0x4e241c64 // and v4.16b, v3.16b, v4.16b
 	FMOVQ F4, 0(R13)
-	FMOVQ 0(R17), F4
+	ADD R6, R16, R16
+	FMOVQ 0(R16), F4
 	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
 	WORD $0x4e241cc4 // and v4.16b, v6.16b, v4.16b
 	FMOVQ F4, 0(R14)
-	FMOVQ 0(R19), F4
+	ADD R6, R16, R16
+	FMOVQ 0(R16), F4
 	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
 	WORD $0x4e241c44 // and v4.16b, v2.16b, v4.16b
 	FMOVQ F4, 0(R15)
-	FMOVQ 16(R20), F4
-	FMOVQ 80(R20), F2
-	FMOVQ 144(R20), F6
-	FMOVQ 208(R20), F3
-	FMOVQ 272(R20), F0
-	FMOVQ 336(R20), F5
+	ADD R6, R16, R16
+	FMOVQ 16(R17), F4
+	FMOVQ 80(R17), F2
+	FMOVQ 144(R17), F6
+	FMOVQ 208(R17), F3
+	FMOVQ 272(R17), F0
+	FMOVQ 336(R17), F5
 	WORD $0x4e26d441 // fadd v1.4s, v2.4s, v6.4s
 	WORD $0x4ea6d446 // fsub v6.4s, v2.4s, v6.4s
 	WORD $0x4e20d462 // fadd v2.4s, v3.4s, v0.4s
@@ -23188,28 +23440,33 @@ quarter:
 	WORD $0x4fbf1041 // fmla v1.4s, v2.4s, v31.s[1]
 	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
 	WORD $0x4f9f1806 // fmla v6.4s, v0.4s, v31.s[2]
-	FMOVQ 64(R5), F0
+	MOVD R5, R16
+	FMOVQ 64(R16), F0
 	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
 	WORD $0x4e201c80 // and v0.16b, v4.16b, v0.16b
 	FMOVQ F0, 64(R3)
+	ADD R6, R16, R16
 	FMOVQ 64(R16), F0
 	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
 	WORD $0x4e201c60 // and v0.16b, v3.16b, v0.16b
 	FMOVQ F0, 64(R13)
-	FMOVQ 64(R17), F0
+	ADD R6, R16, R16
+	FMOVQ 64(R16), F0
 	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
 	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
 	FMOVQ F0, 64(R14)
-	FMOVQ 64(R19), F0
+	ADD R6, R16, R16
+	FMOVQ 64(R16), F0
 	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
 	WORD $0x4e201cc0 // and v0.16b, v6.16b, v0.16b
 	FMOVQ F0, 64(R15)
-	FMOVQ 32(R20), F0
-	FMOVQ 96(R20), F6
-	FMOVQ 160(R20), F1
-	FMOVQ 224(R20), F3
-	FMOVQ 288(R20), F4
-	FMOVQ 352(R20), F5
+	ADD R6, R16, R16
+	FMOVQ 32(R17), F0
+	FMOVQ 96(R17), F6
+	FMOVQ 160(R17), F1
+	FMOVQ 224(R17), F3
+	FMOVQ 288(R17), F4
+	FMOVQ 352(R17), F5
 	WORD $0x4e21d4c2 // fadd v2.4s, v6.4s, v1.4s
 	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
 	WORD $0x4e24d466 // fadd v6.4s, v3.4s, v4.4s
@@ -23221,28 +23478,33 @@ quarter:
 	WORD $0x4fbf10c2 // fmla v2.4s, v6.4s, v31.s[1]
 	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
 	WORD $0x4f9f1881 // fmla v1.4s, v4.4s, v31.s[2]
-	FMOVQ 128(R5), F4
+	MOVD R5, R16
+	FMOVQ 128(R16), F4
 	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
 	WORD $0x4e241c04 // and v4.16b, v0.16b, v4.16b
 	FMOVQ F4, 128(R3)
+	ADD R6, R16, R16
 	FMOVQ 128(R16), F4
 	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
 	WORD $0x4e241c64 // and v4.16b, v3.16b, v4.16b
 	FMOVQ F4, 128(R13)
-	FMOVQ 128(R17), F4
+	ADD R6, R16, R16
+	FMOVQ 128(R16), F4
 	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
 	WORD $0x4e241c44 // and v4.16b, v2.16b, v4.16b
 	FMOVQ F4, 128(R14)
-	FMOVQ 128(R19), F4
+	ADD R6, R16, R16
+	FMOVQ 128(R16), F4
 	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
 	WORD $0x4e241c24 // and v4.16b, v1.16b, v4.16b
 	FMOVQ F4, 128(R15)
-	FMOVQ 48(R20), F4
-	FMOVQ 112(R20), F1
-	FMOVQ 176(R20), F2
-	FMOVQ 240(R20), F3
-	FMOVQ 304(R20), F0
-	FMOVQ 368(R20), F5
+	ADD R6, R16, R16
+	FMOVQ 48(R17), F4
+	FMOVQ 112(R17), F1
+	FMOVQ 176(R17), F2
+	FMOVQ 240(R17), F3
+	FMOVQ 304(R17), F0
+	FMOVQ 368(R17), F5
 	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
 	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
 	WORD $0x4e20d461 // fadd v1.4s, v3.4s, v0.4s
@@ -23254,22 +23516,27 @@ quarter:
 	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
 	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
 	WORD $0x4f9f1802 // fmla v2.4s, v0.4s, v31.s[2]
-	FMOVQ 192(R5), F0
+	MOVD R5, R16
+	FMOVQ 192(R16), F0
 	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
 	WORD $0x4e201c80 // and v0.16b, v4.16b, v0.16b
 	FMOVQ F0, 192(R3)
+	ADD R6, R16, R16
 	FMOVQ 192(R16), F0
 	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
 	WORD $0x4e201c60 // and v0.16b, v3.16b, v0.16b
 	FMOVQ F0, 192(R13)
-	FMOVQ 192(R17), F0
+	ADD R6, R16, R16
+	FMOVQ 192(R16), F0
 	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
 	WORD $0x4e201cc0 // and v0.16b, v6.16b, v0.16b
 	FMOVQ F0, 192(R14)
-	FMOVQ 192(R19), F0
+	ADD R6, R16, R16
+	FMOVQ 192(R16), F0
 	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
 	WORD $0x4e201c40 // and v0.16b, v2.16b, v0.16b
 	FMOVQ F0, 192(R15)
+	ADD R6, R16, R16
 	ADD $16, R1, R1
 	ADD $16, R7, R7
 	ADD $16, R8, R8
@@ -23281,9 +23548,6 @@ quarter:
 	ADD $16, R14, R14
 	ADD $16, R15, R15
 	ADD $16, R5, R5
-	ADD $16, R16, R16
-	ADD $16, R17, R17
-	ADD $16, R19, R19
 	SUBS $1, R4, R4
 	BNE quarter
 	ADD $192, R3, R3
@@ -23291,9 +23555,6 @@ quarter:
 	ADD $192, R14, R14
 	ADD $192, R15, R15
 	ADD $192, R5, R5
-	ADD $192, R16, R16
-	ADD $192, R17, R17
-	ADD $192, R19, R19
 	SUBS $1, R0, R0
 	BNE tile
 	RET
@@ -23331,32 +23592,32 @@ quarter:
 	FMOVQ F3, 320(R14)
 	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
 	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
-	WORD $0x4e25d486 // fadd v6.4s, v4.4s, v5.4s
-	FMOVQ F6, 64(R14)
-	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
-	FMOVQ F5, 128(R14)
 	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
 	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
 	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
-	WORD $0x4e21d403 // fadd v3.4s, v0.4s, v1.4s
-	FMOVQ F3, 192(R14)
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	FMOVQ F3, 64(R14)
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	FMOVQ F5, 128(R14)
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	FMOVQ F5, 192(R14)
 	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
 	FMOVQ F1, 256(R14)
 	FMOVQ 64(R1), F1
 	FMOVQ 64(R5), F0
-	FMOVQ 64(R6), F3
-	FMOVQ 64(R7), F2
+	FMOVQ 64(R6), F5
+	FMOVQ 64(R7), F4
 	FMOVQ F1, 16(R14)
-	FMOVQ F2, 336(R14)
-	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
-	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
-	WORD $0x4e24d4a6 // fadd v6.4s, v5.4s, v4.4s
-	FMOVQ F6, 80(R14)
-	WORD $0x4ea4d4a4 // fsub v4.4s, v5.4s, v4.4s
-	FMOVQ F4, 144(R14)
-	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	FMOVQ F4, 336(R14)
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
 	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
-	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	FMOVQ F4, 80(R14)
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	FMOVQ F2, 144(R14)
 	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
 	FMOVQ F2, 208(R14)
 	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
@@ -23369,32 +23630,32 @@ quarter:
 	FMOVQ F3, 352(R14)
 	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
 	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
-	WORD $0x4e25d486 // fadd v6.4s, v4.4s, v5.4s
-	FMOVQ F6, 96(R14)
-	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
-	FMOVQ F5, 160(R14)
 	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
 	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
 	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
-	WORD $0x4e21d403 // fadd v3.4s, v0.4s, v1.4s
-	FMOVQ F3, 224(R14)
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	FMOVQ F3, 96(R14)
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	FMOVQ F5, 160(R14)
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	FMOVQ F5, 224(R14)
 	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
 	FMOVQ F1, 288(R14)
 	FMOVQ 192(R1), F1
 	FMOVQ 192(R5), F0
-	FMOVQ 192(R6), F3
-	FMOVQ 192(R7), F2
+	FMOVQ 192(R6), F5
+	FMOVQ 192(R7), F4
 	FMOVQ F1, 48(R14)
-	FMOVQ F2, 368(R14)
-	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
-	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
-	WORD $0x4e24d4a6 // fadd v6.4s, v5.4s, v4.4s
-	FMOVQ F6, 112(R14)
-	WORD $0x4ea4d4a4 // fsub v4.4s, v5.4s, v4.4s
-	FMOVQ F4, 176(R14)
-	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	FMOVQ F4, 368(R14)
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
 	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
-	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	FMOVQ F4, 112(R14)
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	FMOVQ F2, 176(R14)
 	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
 	FMOVQ F2, 240(R14)
 	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
@@ -23408,33 +23669,33 @@ quarter:
 	WORD $0x3cad6983 // str q3, [x12, x13]
 	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
 	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
-	WORD $0x4e25d486 // fadd v6.4s, v4.4s, v5.4s
-	WORD $0x3cad6906 // str q6, [x8, x13]
-	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
-	WORD $0x3cad6925 // str q5, [x9, x13]
 	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
 	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
 	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
-	WORD $0x4e21d403 // fadd v3.4s, v0.4s, v1.4s
-	WORD $0x3cad6943 // str q3, [x10, x13]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3cad6903 // str q3, [x8, x13]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3cad6925 // str q5, [x9, x13]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3cad6945 // str q5, [x10, x13]
 	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
 	WORD $0x3cad6961 // str q1, [x11, x13]
 	ADD R4, R13, R13
 	FMOVQ 64(R14), F1
 	FMOVQ 80(R14), F0
-	FMOVQ 96(R14), F3
-	FMOVQ 112(R14), F2
+	FMOVQ 96(R14), F5
+	FMOVQ 112(R14), F4
 	WORD $0x3cad6861 // str q1, [x3, x13]
-	WORD $0x3cad6982 // str q2, [x12, x13]
-	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
-	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
-	WORD $0x4e24d4a6 // fadd v6.4s, v5.4s, v4.4s
-	WORD $0x3cad6906 // str q6, [x8, x13]
-	WORD $0x4ea4d4a4 // fsub v4.4s, v5.4s, v4.4s
-	WORD $0x3cad6924 // str q4, [x9, x13]
-	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	WORD $0x3cad6984 // str q4, [x12, x13]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
 	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
-	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3cad6904 // str q4, [x8, x13]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3cad6922 // str q2, [x9, x13]
 	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
 	WORD $0x3cad6942 // str q2, [x10, x13]
 	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
@@ -23448,33 +23709,33 @@ quarter:
 	WORD $0x3cad6983 // str q3, [x12, x13]
 	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
 	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
-	WORD $0x4e25d486 // fadd v6.4s, v4.4s, v5.4s
-	WORD $0x3cad6906 // str q6, [x8, x13]
-	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
-	WORD $0x3cad6925 // str q5, [x9, x13]
 	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
 	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
 	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
-	WORD $0x4e21d403 // fadd v3.4s, v0.4s, v1.4s
-	WORD $0x3cad6943 // str q3, [x10, x13]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3cad6903 // str q3, [x8, x13]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3cad6925 // str q5, [x9, x13]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3cad6945 // str q5, [x10, x13]
 	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
 	WORD $0x3cad6961 // str q1, [x11, x13]
 	ADD R4, R13, R13
 	FMOVQ 192(R14), F1
 	FMOVQ 208(R14), F0
-	FMOVQ 224(R14), F3
-	FMOVQ 240(R14), F2
+	FMOVQ 224(R14), F5
+	FMOVQ 240(R14), F4
 	WORD $0x3cad6861 // str q1, [x3, x13]
-	WORD $0x3cad6982 // str q2, [x12, x13]
-	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
-	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
-	WORD $0x4e24d4a6 // fadd v6.4s, v5.4s, v4.4s
-	WORD $0x3cad6906 // str q6, [x8, x13]
-	WORD $0x4ea4d4a4 // fsub v4.4s, v5.4s, v4.4s
-	WORD $0x3cad6924 // str q4, [x9, x13]
-	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	WORD $0x3cad6984 // str q4, [x12, x13]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
 	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
-	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3cad6904 // str q4, [x8, x13]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3cad6922 // str q2, [x9, x13]
 	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
 	WORD $0x3cad6942 // str q2, [x10, x13]
 	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
@@ -23488,33 +23749,33 @@ quarter:
 	WORD $0x3cad6983 // str q3, [x12, x13]
 	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
 	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
-	WORD $0x4e25d486 // fadd v6.4s, v4.4s, v5.4s
-	WORD $0x3cad6906 // str q6, [x8, x13]
-	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
-	WORD $0x3cad6925 // str q5, [x9, x13]
 	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
 	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
 	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
-	WORD $0x4e21d403 // fadd v3.4s, v0.4s, v1.4s
-	WORD $0x3cad6943 // str q3, [x10, x13]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3cad6903 // str q3, [x8, x13]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3cad6925 // str q5, [x9, x13]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3cad6945 // str q5, [x10, x13]
 	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
 	WORD $0x3cad6961 // str q1, [x11, x13]
 	ADD R4, R13, R13
 	FMOVQ 320(R14), F1
 	FMOVQ 336(R14), F0
-	FMOVQ 352(R14), F3
-	FMOVQ 368(R14), F2
+	FMOVQ 352(R14), F5
+	FMOVQ 368(R14), F4
 	WORD $0x3cad6861 // str q1, [x3, x13]
-	WORD $0x3cad6982 // str q2, [x12, x13]
-	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
-	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
-	WORD $0x4e24d4a6 // fadd v6.4s, v5.4s, v4.4s
-	WORD $0x3cad6906 // str q6, [x8, x13]
-	WORD $0x4ea4d4a4 // fsub v4.4s, v5.4s, v4.4s
-	WORD $0x3cad6924 // str q4, [x9, x13]
-	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	WORD $0x3cad6984 // str q4, [x12, x13]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
 	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
-	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3cad6904 // str q4, [x8, x13]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3cad6922 // str q2, [x9, x13]
 	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
 	WORD $0x3cad6942 // str q2, [x10, x13]
 	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
@@ -23535,6 +23796,1627 @@ quarter:
 	ADD $192, R5, R5
 	ADD $192, R6, R6
 	ADD $192, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputHits4r4c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+TEXT ·winoOutputHits4r4c2NEON(SB), 0, $192-68
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD hits+40(FP), R5
+	MOVD hitsRow+48(FP), R6
+	MOVD bias+56(FP), R7
+	ADD R2, R1, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R10
+	ADD R2, R10, R10
+	MOVD $6, R11
+	MUL R11, R2, R2
+	ADD R4, R3, R12
+	ADD R6, R5, R13
+	MOVD $tmp-192(SP), R14
+	FMOVS lo+64(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD $laneBits<>(SB), R15
+	MOVD $winoOutputHits4r4c2NEONConst<>(SB), R25
+	FMOVQ 0(R25), F29
+tile:
+	FMOVQ 0(R15), F30
+	STP (ZR, ZR), (R5)
+	STP (ZR, ZR), (R13)
+	MOVD $4, R4
+quarter:
+	MOVD $0, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 0(R14)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 16(R14)
+	ADD R2, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 32(R14)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 48(R14)
+	ADD R2, R11, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 64(R14)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 80(R14)
+	ADD R2, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 96(R14)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 112(R14)
+	ADD R2, R11, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 128(R14)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 144(R14)
+	ADD R2, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 160(R14)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 176(R14)
+	FMOVQ 0(R14), F0
+	FMOVQ 32(R14), F1
+	FMOVQ 64(R14), F2
+	FMOVQ 96(R14), F3
+	FMOVQ 128(R14), F4
+	FMOVQ 160(R14), F5
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	VMOV V2.B16, V3.B16
+	WORD $0x4f9d1083 // fmla v3.4s, v4.4s, v29.s[0]
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9d1882 // fmla v2.4s, v4.4s, v29.s[2]
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	FMOVQ F4, 0(R14)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	FMOVQ F4, 32(R14)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	FMOVQ F4, 64(R14)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d444 // fadd v4.4s, v2.4s, v4.4s
+	FMOVQ F4, 96(R14)
+	FMOVQ 16(R14), F4
+	FMOVQ 48(R14), F2
+	FMOVQ 80(R14), F6
+	FMOVQ 112(R14), F3
+	FMOVQ 144(R14), F0
+	FMOVQ 176(R14), F5
+	WORD $0x4e26d441 // fadd v1.4s, v2.4s, v6.4s
+	WORD $0x4ea6d446 // fsub v6.4s, v2.4s, v6.4s
+	WORD $0x4e20d462 // fadd v2.4s, v3.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	WORD $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	VMOV V6.B16, V3.B16
+	WORD $0x4f9d1003 // fmla v3.4s, v0.4s, v29.s[0]
+	WORD $0x4fbd1041 // fmla v1.4s, v2.4s, v29.s[1]
+	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
+	WORD $0x4f9d1806 // fmla v6.4s, v0.4s, v29.s[2]
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d423 // fadd v3.4s, v1.4s, v3.4s
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d4c1 // fadd v1.4s, v6.4s, v1.4s
+	FMOVQ 0(R14), F6
+	FMOVQ 32(R14), F5
+	WORD $0x6ea4e402 // fcmgt v2.4s, v0.4s, v4.4s
+	VMOV V4.B16, V7.B16
+	WORD $0x6ea21c07 // bit v7.16b, v0.16b, v2.16b
+	WORD $0x6ea7e4c2 // fcmgt v2.4s, v6.4s, v7.4s
+	WORD $0x6ea21cc7 // bit v7.16b, v6.16b, v2.16b
+	WORD $0x6ea7e4a2 // fcmgt v2.4s, v5.4s, v7.4s
+	WORD $0x6ea21ca7 // bit v7.16b, v5.16b, v2.16b
+	WORD $0x6ebfe4e2 // fcmgt v2.4s, v7.4s, v31.4s
+	WORD $0x4e27e4c6 // fcmeq v6.4s, v6.4s, v7.4s
+	WORD $0x4e221cc6 // and v6.16b, v6.16b, v2.16b
+	WORD $0x4e661c42 // bic v2.16b, v2.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R16
+	MOVHU 0(R5), R6
+	ORR R6, R16, R16
+	MOVH R16, 0(R5)
+	WORD $0x4e27e400 // fcmeq v0.4s, v0.4s, v7.4s
+	WORD $0x4e221c00 // and v0.16b, v0.16b, v2.16b
+	WORD $0x4e601c42 // bic v2.16b, v2.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R16
+	MOVHU 2(R5), R6
+	ORR R6, R16, R16
+	MOVH R16, 2(R5)
+	WORD $0x4e27e4a5 // fcmeq v5.4s, v5.4s, v7.4s
+	WORD $0x4e221ca5 // and v5.16b, v5.16b, v2.16b
+	WORD $0x4e651c42 // bic v2.16b, v2.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R16
+	MOVHU 4(R5), R6
+	ORR R6, R16, R16
+	MOVH R16, 4(R5)
+	WORD $0x4e27e484 // fcmeq v4.4s, v4.4s, v7.4s
+	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
+	WORD $0x4e641c42 // bic v2.16b, v2.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R16
+	MOVHU 6(R5), R6
+	ORR R6, R16, R16
+	MOVH R16, 6(R5)
+	WORD $0x6ea7e7e4 // fcmgt v4.4s, v31.4s, v7.4s
+	WORD $0x6ea41fe7 // bit v7.16b, v31.16b, v4.16b
+	FMOVQ F7, 0(R3)
+	FMOVQ 64(R14), F7
+	FMOVQ 96(R14), F4
+	WORD $0x6ea1e462 // fcmgt v2.4s, v3.4s, v1.4s
+	VMOV V1.B16, V5.B16
+	WORD $0x6ea21c65 // bit v5.16b, v3.16b, v2.16b
+	WORD $0x6ea5e4e2 // fcmgt v2.4s, v7.4s, v5.4s
+	WORD $0x6ea21ce5 // bit v5.16b, v7.16b, v2.16b
+	WORD $0x6ea5e482 // fcmgt v2.4s, v4.4s, v5.4s
+	WORD $0x6ea21c85 // bit v5.16b, v4.16b, v2.16b
+	WORD $0x6ebfe4a2 // fcmgt v2.4s, v5.4s, v31.4s
+	WORD $0x4e25e4e7 // fcmeq v7.4s, v7.4s, v5.4s
+	WORD $0x4e221ce7 // and v7.16b, v7.16b, v2.16b
+	WORD $0x4e671c42 // bic v2.16b, v2.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R16
+	MOVHU 0(R13), R6
+	ORR R6, R16, R16
+	MOVH R16, 0(R13)
+	WORD $0x4e25e463 // fcmeq v3.4s, v3.4s, v5.4s
+	WORD $0x4e221c63 // and v3.16b, v3.16b, v2.16b
+	WORD $0x4e631c42 // bic v2.16b, v2.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R16
+	MOVHU 2(R13), R6
+	ORR R6, R16, R16
+	MOVH R16, 2(R13)
+	WORD $0x4e25e484 // fcmeq v4.4s, v4.4s, v5.4s
+	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
+	WORD $0x4e641c42 // bic v2.16b, v2.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R16
+	MOVHU 4(R13), R6
+	ORR R6, R16, R16
+	MOVH R16, 4(R13)
+	WORD $0x4e25e421 // fcmeq v1.4s, v1.4s, v5.4s
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x4e611c42 // bic v2.16b, v2.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R16
+	MOVHU 6(R13), R6
+	ORR R6, R16, R16
+	MOVH R16, 6(R13)
+	WORD $0x6ea5e7e1 // fcmgt v1.4s, v31.4s, v5.4s
+	WORD $0x6ea11fe5 // bit v5.16b, v31.16b, v1.16b
+	FMOVQ F5, 0(R12)
+	VSHL $4, V30.S4, V30.S4
+	ADD $16, R1, R1
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R3, R3
+	ADD $16, R12, R12
+	ADD $16, R7, R7
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $8, R5, R5
+	ADD $8, R13, R13
+	SUB $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputMask4r4c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+TEXT ·winoOutputMask4r4c2NEON(SB), 0, $192-56
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+40(FP), R5
+	MOVD xRow+48(FP), R6
+	LSL $2, R6, R6
+	ADD R2, R1, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R9
+	ADD R2, R9, R9
+	MOVD $6, R10
+	MUL R10, R2, R2
+	ADD R4, R3, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	MOVD $tmp-192(SP), R15
+	MOVD $winoOutputMask4r4c2NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+tile:
+	MOVD $4, R4
+quarter:
+	MOVD $0, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 0(R15)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 16(R15)
+	ADD R2, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 32(R15)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 48(R15)
+	ADD R2, R10, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 64(R15)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 80(R15)
+	ADD R2, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 96(R15)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 112(R15)
+	ADD R2, R10, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 128(R15)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 144(R15)
+	ADD R2, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 160(R15)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 176(R15)
+	FMOVQ 0(R15), F0
+	FMOVQ 32(R15), F1
+	FMOVQ 64(R15), F2
+	FMOVQ 96(R15), F3
+	FMOVQ 128(R15), F4
+	FMOVQ 160(R15), F5
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	VMOV V2.B16, V3.B16
+	WORD $0x4f9f1083 // fmla v3.4s, v4.4s, v31.s[0]
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
+	MOVD R5, R14
+	FMOVQ 0(R14), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c04 // and v4.16b, v0.16b, v4.16b
+	FMOVQ F4, 0(R3)
+	ADD R6, R14, R14
+	FMOVQ 0(R14), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c64 // and v4.16b, v3.16b, v4.16b
+	FMOVQ F4, 0(R11)
+	ADD R6, R14, R14
+	FMOVQ 0(R14), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241cc4 // and v4.16b, v6.16b, v4.16b
+	FMOVQ F4, 0(R12)
+	ADD R6, R14, R14
+	FMOVQ 0(R14), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c44 // and v4.16b, v2.16b, v4.16b
+	FMOVQ F4, 0(R13)
+	ADD R6, R14, R14
+	FMOVQ 16(R15), F4
+	FMOVQ 48(R15), F2
+	FMOVQ 80(R15), F6
+	FMOVQ 112(R15), F3
+	FMOVQ 144(R15), F0
+	FMOVQ 176(R15), F5
+	WORD $0x4e26d441 // fadd v1.4s, v2.4s, v6.4s
+	WORD $0x4ea6d446 // fsub v6.4s, v2.4s, v6.4s
+	WORD $0x4e20d462 // fadd v2.4s, v3.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	WORD $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	VMOV V6.B16, V3.B16
+	WORD $0x4f9f1003 // fmla v3.4s, v0.4s, v31.s[0]
+	WORD $0x4fbf1041 // fmla v1.4s, v2.4s, v31.s[1]
+	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
+	WORD $0x4f9f1806 // fmla v6.4s, v0.4s, v31.s[2]
+	MOVD R5, R14
+	FMOVQ 64(R14), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c80 // and v0.16b, v4.16b, v0.16b
+	FMOVQ F0, 64(R3)
+	ADD R6, R14, R14
+	FMOVQ 64(R14), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c60 // and v0.16b, v3.16b, v0.16b
+	FMOVQ F0, 64(R11)
+	ADD R6, R14, R14
+	FMOVQ 64(R14), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
+	FMOVQ F0, 64(R12)
+	ADD R6, R14, R14
+	FMOVQ 64(R14), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201cc0 // and v0.16b, v6.16b, v0.16b
+	FMOVQ F0, 64(R13)
+	ADD R6, R14, R14
+	ADD $16, R1, R1
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R3, R3
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R5, R5
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $64, R3, R3
+	ADD $64, R11, R11
+	ADD $64, R12, R12
+	ADD $64, R13, R13
+	ADD $64, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoGrad4r4c2NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+TEXT ·winoGrad4r4c2NEON(SB), 0, $192-40
+	MOVD tiles+0(FP), R0
+	MOVD dy+8(FP), R1
+	MOVD dyRow+16(FP), R2
+	LSL $2, R2, R2
+	MOVD v+24(FP), R3
+	MOVD vStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R2, R5, R6
+	ADD R2, R6, R7
+	ADD R4, R3, R8
+	ADD R4, R8, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R10
+	ADD R4, R10, R10
+	MOVD $6, R11
+	MUL R11, R4, R4
+	MOVD $tmp-192(SP), R12
+	MOVD $winoGrad4r4c2NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+tile:
+	MOVD $4, R2
+quarter:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R5), F1
+	FMOVQ 0(R6), F2
+	FMOVQ 0(R7), F3
+	FMOVQ F0, 0(R12)
+	FMOVQ F3, 160(R12)
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	FMOVQ F3, 32(R12)
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	FMOVQ F5, 64(R12)
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	FMOVQ F5, 96(R12)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 128(R12)
+	FMOVQ 64(R1), F1
+	FMOVQ 64(R5), F0
+	FMOVQ 64(R6), F5
+	FMOVQ 64(R7), F4
+	FMOVQ F1, 16(R12)
+	FMOVQ F4, 176(R12)
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	FMOVQ F4, 48(R12)
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	FMOVQ F2, 80(R12)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 112(R12)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 144(R12)
+	MOVD $0, R11
+	FMOVQ 0(R12), F0
+	FMOVQ 16(R12), F1
+	WORD $0x3cab6860 // str q0, [x3, x11]
+	WORD $0x3cab6941 // str q1, [x10, x11]
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cab6921 // str q1, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 32(R12), F1
+	FMOVQ 48(R12), F0
+	WORD $0x3cab6861 // str q1, [x3, x11]
+	WORD $0x3cab6940 // str q0, [x10, x11]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cab6920 // str q0, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 64(R12), F0
+	FMOVQ 80(R12), F1
+	WORD $0x3cab6860 // str q0, [x3, x11]
+	WORD $0x3cab6941 // str q1, [x10, x11]
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cab6921 // str q1, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 96(R12), F1
+	FMOVQ 112(R12), F0
+	WORD $0x3cab6861 // str q1, [x3, x11]
+	WORD $0x3cab6940 // str q0, [x10, x11]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cab6920 // str q0, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 128(R12), F0
+	FMOVQ 144(R12), F1
+	WORD $0x3cab6860 // str q0, [x3, x11]
+	WORD $0x3cab6941 // str q1, [x10, x11]
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cab6921 // str q1, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 160(R12), F1
+	FMOVQ 176(R12), F0
+	WORD $0x3cab6861 // str q1, [x3, x11]
+	WORD $0x3cab6940 // str q0, [x10, x11]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cab6920 // str q0, [x9, x11]
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R3, R3
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	SUBS $1, R2, R2
+	BNE quarter
+	ADD $64, R1, R1
+	ADD $64, R5, R5
+	ADD $64, R6, R6
+	ADD $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputHits4r2c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+TEXT ·winoOutputHits4r2c4NEON(SB), 0, $256-68
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD hits+40(FP), R5
+	MOVD hitsRow+48(FP), R6
+	MOVD bias+56(FP), R7
+	ADD R2, R1, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R12
+	MOVD $6, R13
+	MUL R13, R2, R2
+	MOVD $3, R13
+	MUL R13, R2, R14
+	MOVD $tmp-256(SP), R15
+	FMOVS lo+64(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD $laneBits<>(SB), R16
+	MOVD $winoOutputHits4r2c4NEONConst<>(SB), R25
+	FMOVQ 0(R25), F29
+tile:
+	FMOVQ 0(R16), F30
+	STP (ZR, ZR), (R5)
+	MOVD $4, R4
+quarter:
+	MOVD $0, R13
+	WORD $0x3ced6820 // ldr q0, [x1, x13]
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x3ced6922 // ldr q2, [x9, x13]
+	WORD $0x3ced6943 // ldr q3, [x10, x13]
+	WORD $0x3ced6964 // ldr q4, [x11, x13]
+	WORD $0x3ced6985 // ldr q5, [x12, x13]
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 0(R15)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9d1080 // fmla v0.4s, v4.4s, v29.s[0]
+	FMOVQ F0, 16(R15)
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	FMOVQ F6, 32(R15)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9d1882 // fmla v2.4s, v4.4s, v29.s[2]
+	FMOVQ F2, 48(R15)
+	ADD R2, R13, R13
+	WORD $0x3ced6822 // ldr q2, [x1, x13]
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x3ced6925 // ldr q5, [x9, x13]
+	WORD $0x3ced6946 // ldr q6, [x10, x13]
+	WORD $0x3ced6961 // ldr q1, [x11, x13]
+	WORD $0x3ced6980 // ldr q0, [x12, x13]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, 64(R15)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9d1022 // fmla v2.4s, v1.4s, v29.s[0]
+	FMOVQ F2, 80(R15)
+	WORD $0x4fbd1083 // fmla v3.4s, v4.4s, v29.s[1]
+	FMOVQ F3, 96(R15)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9d1825 // fmla v5.4s, v1.4s, v29.s[2]
+	FMOVQ F5, 112(R15)
+	ADD R2, R13, R13
+	WORD $0x3ced6825 // ldr q5, [x1, x13]
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x3ced6920 // ldr q0, [x9, x13]
+	WORD $0x3ced6943 // ldr q3, [x10, x13]
+	WORD $0x3ced6964 // ldr q4, [x11, x13]
+	WORD $0x3ced6982 // ldr q2, [x12, x13]
+	WORD $0x4e20d426 // fadd v6.4s, v1.4s, v0.4s
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	FMOVQ F5, 128(R15)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9d1085 // fmla v5.4s, v4.4s, v29.s[0]
+	FMOVQ F5, 144(R15)
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	FMOVQ F6, 160(R15)
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9d1880 // fmla v0.4s, v4.4s, v29.s[2]
+	FMOVQ F0, 176(R15)
+	ADD R14, R13, R13
+	WORD $0x3ced6820 // ldr q0, [x1, x13]
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x3ced6922 // ldr q2, [x9, x13]
+	WORD $0x3ced6946 // ldr q6, [x10, x13]
+	WORD $0x3ced6961 // ldr q1, [x11, x13]
+	WORD $0x3ced6985 // ldr q5, [x12, x13]
+	WORD $0x4e22d483 // fadd v3.4s, v4.4s, v2.4s
+	WORD $0x4ea2d482 // fsub v2.4s, v4.4s, v2.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, 192(R15)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9d1020 // fmla v0.4s, v1.4s, v29.s[0]
+	FMOVQ F0, 208(R15)
+	WORD $0x4fbd1083 // fmla v3.4s, v4.4s, v29.s[1]
+	FMOVQ F3, 224(R15)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9d1822 // fmla v2.4s, v1.4s, v29.s[2]
+	FMOVQ F2, 240(R15)
+	FMOVQ 0(R15), F2
+	FMOVQ 64(R15), F1
+	FMOVQ 128(R15), F5
+	FMOVQ 192(R15), F3
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d445 // fadd v5.4s, v2.4s, v5.4s
+	FMOVQ F5, 0(R15)
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d465 // fadd v5.4s, v3.4s, v5.4s
+	FMOVQ F5, 64(R15)
+	FMOVQ 16(R15), F5
+	FMOVQ 80(R15), F3
+	FMOVQ 144(R15), F2
+	FMOVQ 208(R15), F1
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e22d4a5 // fadd v5.4s, v5.4s, v2.4s
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	FMOVQ 0(R15), F1
+	FMOVQ 64(R15), F3
+	WORD $0x6ea5e444 // fcmgt v4.4s, v2.4s, v5.4s
+	VMOV V5.B16, V0.B16
+	WORD $0x6ea41c40 // bit v0.16b, v2.16b, v4.16b
+	WORD $0x6ea0e424 // fcmgt v4.4s, v1.4s, v0.4s
+	WORD $0x6ea41c20 // bit v0.16b, v1.16b, v4.16b
+	WORD $0x6ea0e464 // fcmgt v4.4s, v3.4s, v0.4s
+	WORD $0x6ea41c60 // bit v0.16b, v3.16b, v4.16b
+	WORD $0x6ebfe404 // fcmgt v4.4s, v0.4s, v31.4s
+	WORD $0x4e20e421 // fcmeq v1.4s, v1.4s, v0.4s
+	WORD $0x4e241c21 // and v1.16b, v1.16b, v4.16b
+	WORD $0x4e611c84 // bic v4.16b, v4.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R17
+	MOVHU 0(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 0(R5)
+	WORD $0x4e20e442 // fcmeq v2.4s, v2.4s, v0.4s
+	WORD $0x4e241c42 // and v2.16b, v2.16b, v4.16b
+	WORD $0x4e621c84 // bic v4.16b, v4.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R17
+	MOVHU 2(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 2(R5)
+	WORD $0x4e20e463 // fcmeq v3.4s, v3.4s, v0.4s
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x4e631c84 // bic v4.16b, v4.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R17
+	MOVHU 4(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 4(R5)
+	WORD $0x4e20e4a5 // fcmeq v5.4s, v5.4s, v0.4s
+	WORD $0x4e241ca5 // and v5.16b, v5.16b, v4.16b
+	WORD $0x4e651c84 // bic v4.16b, v4.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R17
+	MOVHU 6(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 6(R5)
+	WORD $0x6ea0e7e5 // fcmgt v5.4s, v31.4s, v0.4s
+	WORD $0x6ea51fe0 // bit v0.16b, v31.16b, v5.16b
+	FMOVQ F0, 0(R3)
+	FMOVQ 32(R15), F0
+	FMOVQ 96(R15), F5
+	FMOVQ 160(R15), F4
+	FMOVQ 224(R15), F3
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x4ea4d4a4 // fsub v4.4s, v5.4s, v4.4s
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	FMOVQ F4, 32(R15)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	FMOVQ F4, 96(R15)
+	FMOVQ 48(R15), F4
+	FMOVQ 112(R15), F3
+	FMOVQ 176(R15), F0
+	FMOVQ 240(R15), F5
+	WORD $0x4e23d484 // fadd v4.4s, v4.4s, v3.4s
+	WORD $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	FMOVQ 32(R15), F5
+	FMOVQ 96(R15), F3
+	WORD $0x6ea4e402 // fcmgt v2.4s, v0.4s, v4.4s
+	VMOV V4.B16, V1.B16
+	WORD $0x6ea21c01 // bit v1.16b, v0.16b, v2.16b
+	WORD $0x6ea1e4a2 // fcmgt v2.4s, v5.4s, v1.4s
+	WORD $0x6ea21ca1 // bit v1.16b, v5.16b, v2.16b
+	WORD $0x6ea1e462 // fcmgt v2.4s, v3.4s, v1.4s
+	WORD $0x6ea21c61 // bit v1.16b, v3.16b, v2.16b
+	WORD $0x6ebfe422 // fcmgt v2.4s, v1.4s, v31.4s
+	WORD $0x4e21e4a5 // fcmeq v5.4s, v5.4s, v1.4s
+	WORD $0x4e221ca5 // and v5.16b, v5.16b, v2.16b
+	WORD $0x4e651c42 // bic v2.16b, v2.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R17
+	MOVHU 8(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 8(R5)
+	WORD $0x4e21e400 // fcmeq v0.4s, v0.4s, v1.4s
+	WORD $0x4e221c00 // and v0.16b, v0.16b, v2.16b
+	WORD $0x4e601c42 // bic v2.16b, v2.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R17
+	MOVHU 10(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 10(R5)
+	WORD $0x4e21e463 // fcmeq v3.4s, v3.4s, v1.4s
+	WORD $0x4e221c63 // and v3.16b, v3.16b, v2.16b
+	WORD $0x4e631c42 // bic v2.16b, v2.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R17
+	MOVHU 12(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 12(R5)
+	WORD $0x4e21e484 // fcmeq v4.4s, v4.4s, v1.4s
+	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
+	WORD $0x4e641c42 // bic v2.16b, v2.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R17
+	MOVHU 14(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 14(R5)
+	WORD $0x6ea1e7e4 // fcmgt v4.4s, v31.4s, v1.4s
+	WORD $0x6ea41fe1 // bit v1.16b, v31.16b, v4.16b
+	FMOVQ F1, 64(R3)
+	VSHL $4, V30.S4, V30.S4
+	ADD $16, R1, R1
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R3, R3
+	ADD $16, R7, R7
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $64, R3, R3
+	ADD $16, R5, R5
+	SUB $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputMask4r2c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+TEXT ·winoOutputMask4r2c4NEON(SB), 0, $256-56
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+40(FP), R5
+	MOVD xRow+48(FP), R6
+	LSL $2, R6, R6
+	ADD R2, R1, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	MOVD $6, R12
+	MUL R12, R2, R2
+	MOVD $3, R12
+	MUL R12, R2, R13
+	ADD R4, R3, R14
+	MOVD $tmp-256(SP), R16
+	MOVD $winoOutputMask4r2c4NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+tile:
+	MOVD $4, R4
+quarter:
+	MOVD $0, R12
+	WORD $0x3cec6820 // ldr q0, [x1, x12]
+	WORD $0x3cec68e1 // ldr q1, [x7, x12]
+	WORD $0x3cec6902 // ldr q2, [x8, x12]
+	WORD $0x3cec6923 // ldr q3, [x9, x12]
+	WORD $0x3cec6944 // ldr q4, [x10, x12]
+	WORD $0x3cec6965 // ldr q5, [x11, x12]
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 0(R16)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9f1080 // fmla v0.4s, v4.4s, v31.s[0]
+	FMOVQ F0, 16(R16)
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	FMOVQ F6, 32(R16)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
+	FMOVQ F2, 48(R16)
+	ADD R2, R12, R12
+	WORD $0x3cec6822 // ldr q2, [x1, x12]
+	WORD $0x3cec68e4 // ldr q4, [x7, x12]
+	WORD $0x3cec6905 // ldr q5, [x8, x12]
+	WORD $0x3cec6926 // ldr q6, [x9, x12]
+	WORD $0x3cec6941 // ldr q1, [x10, x12]
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, 64(R16)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9f1022 // fmla v2.4s, v1.4s, v31.s[0]
+	FMOVQ F2, 80(R16)
+	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
+	FMOVQ F3, 96(R16)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	FMOVQ F5, 112(R16)
+	ADD R2, R12, R12
+	WORD $0x3cec6825 // ldr q5, [x1, x12]
+	WORD $0x3cec68e1 // ldr q1, [x7, x12]
+	WORD $0x3cec6900 // ldr q0, [x8, x12]
+	WORD $0x3cec6923 // ldr q3, [x9, x12]
+	WORD $0x3cec6944 // ldr q4, [x10, x12]
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x4e20d426 // fadd v6.4s, v1.4s, v0.4s
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	FMOVQ F5, 128(R16)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9f1085 // fmla v5.4s, v4.4s, v31.s[0]
+	FMOVQ F5, 144(R16)
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	FMOVQ F6, 160(R16)
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	FMOVQ F0, 176(R16)
+	ADD R13, R12, R12
+	WORD $0x3cec6820 // ldr q0, [x1, x12]
+	WORD $0x3cec68e4 // ldr q4, [x7, x12]
+	WORD $0x3cec6902 // ldr q2, [x8, x12]
+	WORD $0x3cec6926 // ldr q6, [x9, x12]
+	WORD $0x3cec6941 // ldr q1, [x10, x12]
+	WORD $0x3cec6965 // ldr q5, [x11, x12]
+	WORD $0x4e22d483 // fadd v3.4s, v4.4s, v2.4s
+	WORD $0x4ea2d482 // fsub v2.4s, v4.4s, v2.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, 192(R16)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9f1020 // fmla v0.4s, v1.4s, v31.s[0]
+	FMOVQ F0, 208(R16)
+	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
+	FMOVQ F3, 224(R16)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1822 // fmla v2.4s, v1.4s, v31.s[2]
+	FMOVQ F2, 240(R16)
+	FMOVQ 0(R16), F2
+	FMOVQ 64(R16), F1
+	FMOVQ 128(R16), F5
+	FMOVQ 192(R16), F3
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
+	MOVD R5, R15
+	FMOVQ 0(R15), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c45 // and v5.16b, v2.16b, v5.16b
+	FMOVQ F5, 0(R3)
+	ADD R6, R15, R15
+	FMOVQ 0(R15), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c65 // and v5.16b, v3.16b, v5.16b
+	FMOVQ F5, 0(R14)
+	ADD R6, R15, R15
+	FMOVQ 16(R16), F5
+	FMOVQ 80(R16), F3
+	FMOVQ 144(R16), F2
+	FMOVQ 208(R16), F1
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e22d4a5 // fadd v5.4s, v5.4s, v2.4s
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	MOVD R5, R15
+	FMOVQ 64(R15), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221ca2 // and v2.16b, v5.16b, v2.16b
+	FMOVQ F2, 64(R3)
+	ADD R6, R15, R15
+	FMOVQ 64(R15), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221c22 // and v2.16b, v1.16b, v2.16b
+	FMOVQ F2, 64(R14)
+	ADD R6, R15, R15
+	FMOVQ 32(R16), F2
+	FMOVQ 96(R16), F1
+	FMOVQ 160(R16), F5
+	FMOVQ 224(R16), F3
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
+	MOVD R5, R15
+	FMOVQ 128(R15), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c45 // and v5.16b, v2.16b, v5.16b
+	FMOVQ F5, 128(R3)
+	ADD R6, R15, R15
+	FMOVQ 128(R15), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c65 // and v5.16b, v3.16b, v5.16b
+	FMOVQ F5, 128(R14)
+	ADD R6, R15, R15
+	FMOVQ 48(R16), F5
+	FMOVQ 112(R16), F3
+	FMOVQ 176(R16), F2
+	FMOVQ 240(R16), F1
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e22d4a5 // fadd v5.4s, v5.4s, v2.4s
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	MOVD R5, R15
+	FMOVQ 192(R15), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221ca2 // and v2.16b, v5.16b, v2.16b
+	FMOVQ F2, 192(R3)
+	ADD R6, R15, R15
+	FMOVQ 192(R15), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221c22 // and v2.16b, v1.16b, v2.16b
+	FMOVQ F2, 192(R14)
+	ADD R6, R15, R15
+	ADD $16, R1, R1
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R3, R3
+	ADD $16, R14, R14
+	ADD $16, R5, R5
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $192, R3, R3
+	ADD $192, R14, R14
+	ADD $192, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoGrad4r2c4NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+TEXT ·winoGrad4r2c4NEON(SB), 0, $256-40
+	MOVD tiles+0(FP), R0
+	MOVD dy+8(FP), R1
+	MOVD dyRow+16(FP), R2
+	LSL $2, R2, R2
+	MOVD v+24(FP), R3
+	MOVD vStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R4, R3, R6
+	ADD R4, R6, R7
+	ADD R4, R7, R8
+	ADD R4, R8, R9
+	ADD R4, R9, R10
+	MOVD $6, R11
+	MUL R11, R4, R4
+	MOVD $3, R11
+	MUL R11, R4, R12
+	MOVD $tmp-256(SP), R13
+	MOVD $winoGrad4r2c4NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+tile:
+	MOVD $4, R2
+quarter:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R5), F1
+	FMOVQ F0, 0(R13)
+	FMOVQ F1, 192(R13)
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	FMOVQ F2, 64(R13)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 128(R13)
+	FMOVQ 64(R1), F1
+	FMOVQ 64(R5), F0
+	FMOVQ F1, 16(R13)
+	FMOVQ F0, 208(R13)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 80(R13)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 144(R13)
+	FMOVQ 128(R1), F0
+	FMOVQ 128(R5), F1
+	FMOVQ F0, 32(R13)
+	FMOVQ F1, 224(R13)
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	FMOVQ F2, 96(R13)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 160(R13)
+	FMOVQ 192(R1), F1
+	FMOVQ 192(R5), F0
+	FMOVQ F1, 48(R13)
+	FMOVQ F0, 240(R13)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 112(R13)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 176(R13)
+	MOVD $0, R11
+	FMOVQ 0(R13), F0
+	FMOVQ 16(R13), F1
+	FMOVQ 32(R13), F2
+	FMOVQ 48(R13), F3
+	WORD $0x3cab6860 // str q0, [x3, x11]
+	WORD $0x3cab6943 // str q3, [x10, x11]
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3cab68c3 // str q3, [x6, x11]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3cab68e5 // str q5, [x7, x11]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3cab6905 // str q5, [x8, x11]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cab6921 // str q1, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 64(R13), F1
+	FMOVQ 80(R13), F0
+	FMOVQ 96(R13), F5
+	FMOVQ 112(R13), F4
+	WORD $0x3cab6861 // str q1, [x3, x11]
+	WORD $0x3cab6944 // str q4, [x10, x11]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3cab68c4 // str q4, [x6, x11]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3cab68e2 // str q2, [x7, x11]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cab6920 // str q0, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 128(R13), F0
+	FMOVQ 144(R13), F1
+	FMOVQ 160(R13), F2
+	FMOVQ 176(R13), F3
+	WORD $0x3cab6860 // str q0, [x3, x11]
+	WORD $0x3cab6943 // str q3, [x10, x11]
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3cab68c3 // str q3, [x6, x11]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3cab68e5 // str q5, [x7, x11]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3cab6905 // str q5, [x8, x11]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cab6921 // str q1, [x9, x11]
+	ADD R12, R11, R11
+	FMOVQ 192(R13), F1
+	FMOVQ 208(R13), F0
+	FMOVQ 224(R13), F5
+	FMOVQ 240(R13), F4
+	WORD $0x3cab6861 // str q1, [x3, x11]
+	WORD $0x3cab6944 // str q4, [x10, x11]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3cab68c4 // str q4, [x6, x11]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3cab68e2 // str q2, [x7, x11]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cab6920 // str q0, [x9, x11]
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R3, R3
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	SUBS $1, R2, R2
+	BNE quarter
+	ADD $192, R1, R1
+	ADD $192, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputHits4r2c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+TEXT ·winoOutputHits4r2c2NEON(SB), 0, $128-68
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD hits+40(FP), R5
+	MOVD hitsRow+48(FP), R6
+	MOVD bias+56(FP), R7
+	ADD R2, R1, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R10
+	ADD R2, R10, R10
+	MOVD $6, R11
+	MUL R11, R2, R2
+	MOVD $3, R11
+	MUL R11, R2, R12
+	MOVD $tmp-128(SP), R13
+	FMOVS lo+64(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD $laneBits<>(SB), R14
+tile:
+	FMOVQ 0(R14), F30
+	STP (ZR, ZR), (R5)
+	MOVD $4, R4
+quarter:
+	MOVD $0, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 0(R13)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 16(R13)
+	ADD R2, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 32(R13)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 48(R13)
+	ADD R2, R11, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 64(R13)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 80(R13)
+	ADD R12, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 96(R13)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 112(R13)
+	FMOVQ 0(R13), F0
+	FMOVQ 32(R13), F1
+	FMOVQ 64(R13), F2
+	FMOVQ 96(R13), F3
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 0(R13)
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	FMOVQ F2, 32(R13)
+	FMOVQ 16(R13), F2
+	FMOVQ 48(R13), F3
+	FMOVQ 80(R13), F0
+	FMOVQ 112(R13), F1
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVQ 0(R13), F1
+	FMOVQ 32(R13), F3
+	WORD $0x6ea2e404 // fcmgt v4.4s, v0.4s, v2.4s
+	VMOV V2.B16, V5.B16
+	WORD $0x6ea41c05 // bit v5.16b, v0.16b, v4.16b
+	WORD $0x6ea5e424 // fcmgt v4.4s, v1.4s, v5.4s
+	WORD $0x6ea41c25 // bit v5.16b, v1.16b, v4.16b
+	WORD $0x6ea5e464 // fcmgt v4.4s, v3.4s, v5.4s
+	WORD $0x6ea41c65 // bit v5.16b, v3.16b, v4.16b
+	WORD $0x6ebfe4a4 // fcmgt v4.4s, v5.4s, v31.4s
+	WORD $0x4e25e421 // fcmeq v1.4s, v1.4s, v5.4s
+	WORD $0x4e241c21 // and v1.16b, v1.16b, v4.16b
+	WORD $0x4e611c84 // bic v4.16b, v4.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R15
+	MOVHU 0(R5), R6
+	ORR R6, R15, R15
+	MOVH R15, 0(R5)
+	WORD $0x4e25e400 // fcmeq v0.4s, v0.4s, v5.4s
+	WORD $0x4e241c00 // and v0.16b, v0.16b, v4.16b
+	WORD $0x4e601c84 // bic v4.16b, v4.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R15
+	MOVHU 2(R5), R6
+	ORR R6, R15, R15
+	MOVH R15, 2(R5)
+	WORD $0x4e25e463 // fcmeq v3.4s, v3.4s, v5.4s
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x4e631c84 // bic v4.16b, v4.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R15
+	MOVHU 4(R5), R6
+	ORR R6, R15, R15
+	MOVH R15, 4(R5)
+	WORD $0x4e25e442 // fcmeq v2.4s, v2.4s, v5.4s
+	WORD $0x4e241c42 // and v2.16b, v2.16b, v4.16b
+	WORD $0x4e621c84 // bic v4.16b, v4.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R15
+	MOVHU 6(R5), R6
+	ORR R6, R15, R15
+	MOVH R15, 6(R5)
+	WORD $0x6ea5e7e2 // fcmgt v2.4s, v31.4s, v5.4s
+	WORD $0x6ea21fe5 // bit v5.16b, v31.16b, v2.16b
+	FMOVQ F5, 0(R3)
+	VSHL $4, V30.S4, V30.S4
+	ADD $16, R1, R1
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R3, R3
+	ADD $16, R7, R7
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $8, R5, R5
+	SUB $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputMask4r2c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+TEXT ·winoOutputMask4r2c2NEON(SB), 0, $128-56
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+40(FP), R5
+	MOVD xRow+48(FP), R6
+	LSL $2, R6, R6
+	ADD R2, R1, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R9
+	ADD R2, R9, R9
+	MOVD $6, R10
+	MUL R10, R2, R2
+	MOVD $3, R10
+	MUL R10, R2, R11
+	ADD R4, R3, R12
+	MOVD $tmp-128(SP), R14
+tile:
+	MOVD $4, R4
+quarter:
+	MOVD $0, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 0(R14)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 16(R14)
+	ADD R2, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 32(R14)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 48(R14)
+	ADD R2, R10, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 64(R14)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 80(R14)
+	ADD R11, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 96(R14)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 112(R14)
+	FMOVQ 0(R14), F0
+	FMOVQ 32(R14), F1
+	FMOVQ 64(R14), F2
+	FMOVQ 96(R14), F3
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	MOVD R5, R13
+	FMOVQ 0(R13), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221c02 // and v2.16b, v0.16b, v2.16b
+	FMOVQ F2, 0(R3)
+	ADD R6, R13, R13
+	FMOVQ 0(R13), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
+	FMOVQ F2, 0(R12)
+	ADD R6, R13, R13
+	FMOVQ 16(R14), F2
+	FMOVQ 48(R14), F3
+	FMOVQ 80(R14), F0
+	FMOVQ 112(R14), F1
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	MOVD R5, R13
+	FMOVQ 64(R13), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c40 // and v0.16b, v2.16b, v0.16b
+	FMOVQ F0, 64(R3)
+	ADD R6, R13, R13
+	FMOVQ 64(R13), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
+	FMOVQ F0, 64(R12)
+	ADD R6, R13, R13
+	ADD $16, R1, R1
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R3, R3
+	ADD $16, R12, R12
+	ADD $16, R5, R5
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $64, R3, R3
+	ADD $64, R12, R12
+	ADD $64, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoGrad4r2c2NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+TEXT ·winoGrad4r2c2NEON(SB), 0, $128-40
+	MOVD tiles+0(FP), R0
+	MOVD dy+8(FP), R1
+	MOVD dyRow+16(FP), R2
+	LSL $2, R2, R2
+	MOVD v+24(FP), R3
+	MOVD vStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R4, R3, R6
+	ADD R4, R6, R7
+	ADD R4, R7, R8
+	ADD R4, R8, R8
+	ADD R4, R8, R8
+	MOVD $6, R9
+	MUL R9, R4, R4
+	MOVD $3, R9
+	MUL R9, R4, R10
+	MOVD $tmp-128(SP), R11
+tile:
+	MOVD $4, R2
+quarter:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R5), F1
+	FMOVQ F0, 0(R11)
+	FMOVQ F1, 96(R11)
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	FMOVQ F2, 32(R11)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 64(R11)
+	FMOVQ 64(R1), F1
+	FMOVQ 64(R5), F0
+	FMOVQ F1, 16(R11)
+	FMOVQ F0, 112(R11)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 48(R11)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 80(R11)
+	MOVD $0, R9
+	FMOVQ 0(R11), F0
+	FMOVQ 16(R11), F1
+	WORD $0x3ca96860 // str q0, [x3, x9]
+	WORD $0x3ca96901 // str q1, [x8, x9]
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	WORD $0x3ca968c2 // str q2, [x6, x9]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3ca968e1 // str q1, [x7, x9]
+	ADD R4, R9, R9
+	FMOVQ 32(R11), F1
+	FMOVQ 48(R11), F0
+	WORD $0x3ca96861 // str q1, [x3, x9]
+	WORD $0x3ca96900 // str q0, [x8, x9]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3ca968c2 // str q2, [x6, x9]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3ca968e0 // str q0, [x7, x9]
+	ADD R4, R9, R9
+	FMOVQ 64(R11), F0
+	FMOVQ 80(R11), F1
+	WORD $0x3ca96860 // str q0, [x3, x9]
+	WORD $0x3ca96901 // str q1, [x8, x9]
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	WORD $0x3ca968c2 // str q2, [x6, x9]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3ca968e1 // str q1, [x7, x9]
+	ADD R10, R9, R9
+	FMOVQ 96(R11), F1
+	FMOVQ 112(R11), F0
+	WORD $0x3ca96861 // str q1, [x3, x9]
+	WORD $0x3ca96900 // str q0, [x8, x9]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3ca968c2 // str q2, [x6, x9]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3ca968e0 // str q0, [x7, x9]
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R3, R3
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	SUBS $1, R2, R2
+	BNE quarter
+	ADD $64, R1, R1
+	ADD $64, R5, R5
 	SUBS $1, R0, R0
 	BNE tile
 	RET
@@ -23797,6 +25679,10540 @@ quarter:
 	ADD $16, R9, R9
 	ADD $16, R3, R3
 	SUBS $1, R12, R12
+	BNE quarter
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputHits6NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+TEXT ·winoOutputHits6NEON(SB), 0, $768-68
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD hits+40(FP), R5
+	MOVD hitsRow+48(FP), R6
+	MOVD bias+56(FP), R7
+	ADD R2, R1, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R12
+	ADD R2, R12, R13
+	ADD R2, R13, R14
+	MOVD $8, R15
+	MUL R15, R2, R2
+	ADD R4, R3, R16
+	ADD R4, R16, R17
+	ADD R6, R5, R19
+	ADD R6, R19, R20
+	MOVD $tmp-768(SP), R21
+	FMOVS lo+64(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD $laneBits<>(SB), R22
+	MOVD $winoOutputHits6NEONConst<>(SB), R25
+	FMOVQ 0(R25), F29
+	FMOVQ 16(R25), F28
+tile:
+	FMOVQ 0(R22), F30
+	STP (ZR, ZR), (R5)
+	STP (ZR, ZR), (R19)
+	STP (ZR, ZR), (R20)
+	MOVD $4, R4
+quarter:
+	MOVD $0, R15
+	WORD $0x3cef6820 // ldr q0, [x1, x15]
+	WORD $0x3cef6901 // ldr q1, [x8, x15]
+	WORD $0x3cef6922 // ldr q2, [x9, x15]
+	WORD $0x3cef6943 // ldr q3, [x10, x15]
+	WORD $0x3cef6964 // ldr q4, [x11, x15]
+	WORD $0x3cef6985 // ldr q5, [x12, x15]
+	WORD $0x3cef69a6 // ldr q6, [x13, x15]
+	WORD $0x3cef69c7 // ldr q7, [x14, x15]
+	WORD $0x4e22d428 // fadd v8.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4f9d1060 // fmla v0.4s, v3.4s, v29.s[0]
+	FMOVQ F0, 0(R21)
+	VMOV V2.B16, V0.B16
+	WORD $0x4fbd1080 // fmla v0.4s, v4.4s, v29.s[1]
+	WORD $0x4f9d18c0 // fmla v0.4s, v6.4s, v29.s[2]
+	FMOVQ F0, 16(R21)
+	VMOV V8.B16, V0.B16
+	WORD $0x4fbd1820 // fmla v0.4s, v1.4s, v29.s[3]
+	WORD $0x4f9c1060 // fmla v0.4s, v3.4s, v28.s[0]
+	FMOVQ F0, 32(R21)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9c1080 // fmla v0.4s, v4.4s, v28.s[0]
+	WORD $0x4fbd18c0 // fmla v0.4s, v6.4s, v29.s[3]
+	FMOVQ F0, 48(R21)
+	WORD $0x4f9d1828 // fmla v8.4s, v1.4s, v29.s[2]
+	WORD $0x4fbd1068 // fmla v8.4s, v3.4s, v29.s[1]
+	FMOVQ F8, 64(R21)
+	WORD $0x4e22d4e2 // fadd v2.4s, v7.4s, v2.4s
+	WORD $0x4f9d1082 // fmla v2.4s, v4.4s, v29.s[0]
+	WORD $0x4e26d446 // fadd v6.4s, v2.4s, v6.4s
+	FMOVQ F6, 80(R21)
+	ADD R2, R15, R15
+	WORD $0x3cef6826 // ldr q6, [x1, x15]
+	WORD $0x3cef6902 // ldr q2, [x8, x15]
+	WORD $0x3cef6924 // ldr q4, [x9, x15]
+	WORD $0x3cef6947 // ldr q7, [x10, x15]
+	WORD $0x3cef6968 // ldr q8, [x11, x15]
+	WORD $0x3cef6983 // ldr q3, [x12, x15]
+	WORD $0x3cef69a1 // ldr q1, [x13, x15]
+	WORD $0x3cef69c0 // ldr q0, [x14, x15]
+	WORD $0x4e24d445 // fadd v5.4s, v2.4s, v4.4s
+	WORD $0x4ea4d444 // fsub v4.4s, v2.4s, v4.4s
+	WORD $0x4e28d4e2 // fadd v2.4s, v7.4s, v8.4s
+	WORD $0x4ea8d4e8 // fsub v8.4s, v7.4s, v8.4s
+	WORD $0x4e21d467 // fadd v7.4s, v3.4s, v1.4s
+	WORD $0x4ea1d461 // fsub v1.4s, v3.4s, v1.4s
+	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
+	WORD $0x4e22d4c6 // fadd v6.4s, v6.4s, v2.4s
+	WORD $0x4f9d10e6 // fmla v6.4s, v7.4s, v29.s[0]
+	FMOVQ F6, 96(R21)
+	VMOV V4.B16, V6.B16
+	WORD $0x4fbd1106 // fmla v6.4s, v8.4s, v29.s[1]
+	WORD $0x4f9d1826 // fmla v6.4s, v1.4s, v29.s[2]
+	FMOVQ F6, 112(R21)
+	VMOV V5.B16, V6.B16
+	WORD $0x4fbd1846 // fmla v6.4s, v2.4s, v29.s[3]
+	WORD $0x4f9c10e6 // fmla v6.4s, v7.4s, v28.s[0]
+	FMOVQ F6, 128(R21)
+	VMOV V4.B16, V6.B16
+	WORD $0x4f9c1106 // fmla v6.4s, v8.4s, v28.s[0]
+	WORD $0x4fbd1826 // fmla v6.4s, v1.4s, v29.s[3]
+	FMOVQ F6, 144(R21)
+	WORD $0x4f9d1845 // fmla v5.4s, v2.4s, v29.s[2]
+	WORD $0x4fbd10e5 // fmla v5.4s, v7.4s, v29.s[1]
+	FMOVQ F5, 160(R21)
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	WORD $0x4f9d1104 // fmla v4.4s, v8.4s, v29.s[0]
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	FMOVQ F1, 176(R21)
+	ADD R2, R15, R15
+	WORD $0x3cef6821 // ldr q1, [x1, x15]
+	WORD $0x3cef6904 // ldr q4, [x8, x15]
+	WORD $0x3cef6928 // ldr q8, [x9, x15]
+	WORD $0x3cef6940 // ldr q0, [x10, x15]
+	WORD $0x3cef6965 // ldr q5, [x11, x15]
+	WORD $0x3cef6987 // ldr q7, [x12, x15]
+	WORD $0x3cef69a2 // ldr q2, [x13, x15]
+	WORD $0x3cef69c6 // ldr q6, [x14, x15]
+	WORD $0x4e28d483 // fadd v3.4s, v4.4s, v8.4s
+	WORD $0x4ea8d488 // fsub v8.4s, v4.4s, v8.4s
+	WORD $0x4e25d404 // fadd v4.4s, v0.4s, v5.4s
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	WORD $0x4e22d4e0 // fadd v0.4s, v7.4s, v2.4s
+	WORD $0x4ea2d4e2 // fsub v2.4s, v7.4s, v2.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4f9d1001 // fmla v1.4s, v0.4s, v29.s[0]
+	FMOVQ F1, 192(R21)
+	VMOV V8.B16, V1.B16
+	WORD $0x4fbd10a1 // fmla v1.4s, v5.4s, v29.s[1]
+	WORD $0x4f9d1841 // fmla v1.4s, v2.4s, v29.s[2]
+	FMOVQ F1, 208(R21)
+	VMOV V3.B16, V1.B16
+	WORD $0x4fbd1881 // fmla v1.4s, v4.4s, v29.s[3]
+	WORD $0x4f9c1001 // fmla v1.4s, v0.4s, v28.s[0]
+	FMOVQ F1, 224(R21)
+	VMOV V8.B16, V1.B16
+	WORD $0x4f9c10a1 // fmla v1.4s, v5.4s, v28.s[0]
+	WORD $0x4fbd1841 // fmla v1.4s, v2.4s, v29.s[3]
+	FMOVQ F1, 240(R21)
+	WORD $0x4f9d1883 // fmla v3.4s, v4.4s, v29.s[2]
+	WORD $0x4fbd1003 // fmla v3.4s, v0.4s, v29.s[1]
+	FMOVQ F3, 256(R21)
+	WORD $0x4e28d4c8 // fadd v8.4s, v6.4s, v8.4s
+	WORD $0x4f9d10a8 // fmla v8.4s, v5.4s, v29.s[0]
+	WORD $0x4e22d502 // fadd v2.4s, v8.4s, v2.4s
+	FMOVQ F2, 272(R21)
+	ADD R2, R15, R15
+	WORD $0x3cef6822 // ldr q2, [x1, x15]
+	WORD $0x3cef6908 // ldr q8, [x8, x15]
+	WORD $0x3cef6925 // ldr q5, [x9, x15]
+	WORD $0x3cef6946 // ldr q6, [x10, x15]
+	WORD $0x3cef6963 // ldr q3, [x11, x15]
+	WORD $0x3cef6980 // ldr q0, [x12, x15]
+	WORD $0x3cef69a4 // ldr q4, [x13, x15]
+	WORD $0x3cef69c1 // ldr q1, [x14, x15]
+	WORD $0x4e25d507 // fadd v7.4s, v8.4s, v5.4s
+	WORD $0x4ea5d505 // fsub v5.4s, v8.4s, v5.4s
+	WORD $0x4e23d4c8 // fadd v8.4s, v6.4s, v3.4s
+	WORD $0x4ea3d4c3 // fsub v3.4s, v6.4s, v3.4s
+	WORD $0x4e24d406 // fadd v6.4s, v0.4s, v4.4s
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	WORD $0x4f9d10c2 // fmla v2.4s, v6.4s, v29.s[0]
+	FMOVQ F2, 288(R21)
+	VMOV V5.B16, V2.B16
+	WORD $0x4fbd1062 // fmla v2.4s, v3.4s, v29.s[1]
+	WORD $0x4f9d1882 // fmla v2.4s, v4.4s, v29.s[2]
+	FMOVQ F2, 304(R21)
+	VMOV V7.B16, V2.B16
+	WORD $0x4fbd1902 // fmla v2.4s, v8.4s, v29.s[3]
+	WORD $0x4f9c10c2 // fmla v2.4s, v6.4s, v28.s[0]
+	FMOVQ F2, 320(R21)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9c1062 // fmla v2.4s, v3.4s, v28.s[0]
+	WORD $0x4fbd1882 // fmla v2.4s, v4.4s, v29.s[3]
+	FMOVQ F2, 336(R21)
+	WORD $0x4f9d1907 // fmla v7.4s, v8.4s, v29.s[2]
+	WORD $0x4fbd10c7 // fmla v7.4s, v6.4s, v29.s[1]
+	FMOVQ F7, 352(R21)
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4f9d1065 // fmla v5.4s, v3.4s, v29.s[0]
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	FMOVQ F4, 368(R21)
+	ADD R2, R15, R15
+	WORD $0x3cef6824 // ldr q4, [x1, x15]
+	WORD $0x3cef6905 // ldr q5, [x8, x15]
+	WORD $0x3cef6923 // ldr q3, [x9, x15]
+	WORD $0x3cef6941 // ldr q1, [x10, x15]
+	WORD $0x3cef6967 // ldr q7, [x11, x15]
+	WORD $0x3cef6986 // ldr q6, [x12, x15]
+	WORD $0x3cef69a8 // ldr q8, [x13, x15]
+	WORD $0x3cef69c2 // ldr q2, [x14, x15]
+	WORD $0x4e23d4a0 // fadd v0.4s, v5.4s, v3.4s
+	WORD $0x4ea3d4a3 // fsub v3.4s, v5.4s, v3.4s
+	WORD $0x4e27d425 // fadd v5.4s, v1.4s, v7.4s
+	WORD $0x4ea7d427 // fsub v7.4s, v1.4s, v7.4s
+	WORD $0x4e28d4c1 // fadd v1.4s, v6.4s, v8.4s
+	WORD $0x4ea8d4c8 // fsub v8.4s, v6.4s, v8.4s
+	WORD $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4f9d1024 // fmla v4.4s, v1.4s, v29.s[0]
+	FMOVQ F4, 384(R21)
+	VMOV V3.B16, V4.B16
+	WORD $0x4fbd10e4 // fmla v4.4s, v7.4s, v29.s[1]
+	WORD $0x4f9d1904 // fmla v4.4s, v8.4s, v29.s[2]
+	FMOVQ F4, 400(R21)
+	VMOV V0.B16, V4.B16
+	WORD $0x4fbd18a4 // fmla v4.4s, v5.4s, v29.s[3]
+	WORD $0x4f9c1024 // fmla v4.4s, v1.4s, v28.s[0]
+	FMOVQ F4, 416(R21)
+	VMOV V3.B16, V4.B16
+	WORD $0x4f9c10e4 // fmla v4.4s, v7.4s, v28.s[0]
+	WORD $0x4fbd1904 // fmla v4.4s, v8.4s, v29.s[3]
+	FMOVQ F4, 432(R21)
+	WORD $0x4f9d18a0 // fmla v0.4s, v5.4s, v29.s[2]
+	WORD $0x4fbd1020 // fmla v0.4s, v1.4s, v29.s[1]
+	FMOVQ F0, 448(R21)
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	WORD $0x4f9d10e3 // fmla v3.4s, v7.4s, v29.s[0]
+	WORD $0x4e28d468 // fadd v8.4s, v3.4s, v8.4s
+	FMOVQ F8, 464(R21)
+	ADD R2, R15, R15
+	WORD $0x3cef6828 // ldr q8, [x1, x15]
+	WORD $0x3cef6903 // ldr q3, [x8, x15]
+	WORD $0x3cef6927 // ldr q7, [x9, x15]
+	WORD $0x3cef6942 // ldr q2, [x10, x15]
+	WORD $0x3cef6960 // ldr q0, [x11, x15]
+	WORD $0x3cef6981 // ldr q1, [x12, x15]
+	WORD $0x3cef69a5 // ldr q5, [x13, x15]
+	WORD $0x3cef69c4 // ldr q4, [x14, x15]
+	WORD $0x4e27d466 // fadd v6.4s, v3.4s, v7.4s
+	WORD $0x4ea7d467 // fsub v7.4s, v3.4s, v7.4s
+	WORD $0x4e20d443 // fadd v3.4s, v2.4s, v0.4s
+	WORD $0x4ea0d440 // fsub v0.4s, v2.4s, v0.4s
+	WORD $0x4e25d422 // fadd v2.4s, v1.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
+	WORD $0x4e23d508 // fadd v8.4s, v8.4s, v3.4s
+	WORD $0x4f9d1048 // fmla v8.4s, v2.4s, v29.s[0]
+	FMOVQ F8, 480(R21)
+	VMOV V7.B16, V8.B16
+	WORD $0x4fbd1008 // fmla v8.4s, v0.4s, v29.s[1]
+	WORD $0x4f9d18a8 // fmla v8.4s, v5.4s, v29.s[2]
+	FMOVQ F8, 496(R21)
+	VMOV V6.B16, V8.B16
+	WORD $0x4fbd1868 // fmla v8.4s, v3.4s, v29.s[3]
+	WORD $0x4f9c1048 // fmla v8.4s, v2.4s, v28.s[0]
+	FMOVQ F8, 512(R21)
+	VMOV V7.B16, V8.B16
+	WORD $0x4f9c1008 // fmla v8.4s, v0.4s, v28.s[0]
+	WORD $0x4fbd18a8 // fmla v8.4s, v5.4s, v29.s[3]
+	FMOVQ F8, 528(R21)
+	WORD $0x4f9d1866 // fmla v6.4s, v3.4s, v29.s[2]
+	WORD $0x4fbd1046 // fmla v6.4s, v2.4s, v29.s[1]
+	FMOVQ F6, 544(R21)
+	WORD $0x4e27d487 // fadd v7.4s, v4.4s, v7.4s
+	WORD $0x4f9d1007 // fmla v7.4s, v0.4s, v29.s[0]
+	WORD $0x4e25d4e5 // fadd v5.4s, v7.4s, v5.4s
+	FMOVQ F5, 560(R21)
+	ADD R2, R15, R15
+	WORD $0x3cef6825 // ldr q5, [x1, x15]
+	WORD $0x3cef6907 // ldr q7, [x8, x15]
+	WORD $0x3cef6920 // ldr q0, [x9, x15]
+	WORD $0x3cef6944 // ldr q4, [x10, x15]
+	WORD $0x3cef6966 // ldr q6, [x11, x15]
+	WORD $0x3cef6982 // ldr q2, [x12, x15]
+	WORD $0x3cef69a3 // ldr q3, [x13, x15]
+	WORD $0x3cef69c8 // ldr q8, [x14, x15]
+	WORD $0x4e20d4e1 // fadd v1.4s, v7.4s, v0.4s
+	WORD $0x4ea0d4e0 // fsub v0.4s, v7.4s, v0.4s
+	WORD $0x4e26d487 // fadd v7.4s, v4.4s, v6.4s
+	WORD $0x4ea6d486 // fsub v6.4s, v4.4s, v6.4s
+	WORD $0x4e23d444 // fadd v4.4s, v2.4s, v3.4s
+	WORD $0x4ea3d443 // fsub v3.4s, v2.4s, v3.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	WORD $0x4f9d1085 // fmla v5.4s, v4.4s, v29.s[0]
+	FMOVQ F5, 576(R21)
+	VMOV V0.B16, V5.B16
+	WORD $0x4fbd10c5 // fmla v5.4s, v6.4s, v29.s[1]
+	WORD $0x4f9d1865 // fmla v5.4s, v3.4s, v29.s[2]
+	FMOVQ F5, 592(R21)
+	VMOV V1.B16, V5.B16
+	WORD $0x4fbd18e5 // fmla v5.4s, v7.4s, v29.s[3]
+	WORD $0x4f9c1085 // fmla v5.4s, v4.4s, v28.s[0]
+	FMOVQ F5, 608(R21)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9c10c5 // fmla v5.4s, v6.4s, v28.s[0]
+	WORD $0x4fbd1865 // fmla v5.4s, v3.4s, v29.s[3]
+	FMOVQ F5, 624(R21)
+	WORD $0x4f9d18e1 // fmla v1.4s, v7.4s, v29.s[2]
+	WORD $0x4fbd1081 // fmla v1.4s, v4.4s, v29.s[1]
+	FMOVQ F1, 640(R21)
+	WORD $0x4e20d500 // fadd v0.4s, v8.4s, v0.4s
+	WORD $0x4f9d10c0 // fmla v0.4s, v6.4s, v29.s[0]
+	WORD $0x4e23d403 // fadd v3.4s, v0.4s, v3.4s
+	FMOVQ F3, 656(R21)
+	ADD R2, R15, R15
+	WORD $0x3cef6823 // ldr q3, [x1, x15]
+	WORD $0x3cef6900 // ldr q0, [x8, x15]
+	WORD $0x3cef6926 // ldr q6, [x9, x15]
+	WORD $0x3cef6948 // ldr q8, [x10, x15]
+	WORD $0x3cef6961 // ldr q1, [x11, x15]
+	WORD $0x3cef6984 // ldr q4, [x12, x15]
+	WORD $0x3cef69a7 // ldr q7, [x13, x15]
+	WORD $0x3cef69c5 // ldr q5, [x14, x15]
+	WORD $0x4e26d402 // fadd v2.4s, v0.4s, v6.4s
+	WORD $0x4ea6d406 // fsub v6.4s, v0.4s, v6.4s
+	WORD $0x4e21d500 // fadd v0.4s, v8.4s, v1.4s
+	WORD $0x4ea1d501 // fsub v1.4s, v8.4s, v1.4s
+	WORD $0x4e27d488 // fadd v8.4s, v4.4s, v7.4s
+	WORD $0x4ea7d487 // fsub v7.4s, v4.4s, v7.4s
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e20d463 // fadd v3.4s, v3.4s, v0.4s
+	WORD $0x4f9d1103 // fmla v3.4s, v8.4s, v29.s[0]
+	FMOVQ F3, 672(R21)
+	VMOV V6.B16, V3.B16
+	WORD $0x4fbd1023 // fmla v3.4s, v1.4s, v29.s[1]
+	WORD $0x4f9d18e3 // fmla v3.4s, v7.4s, v29.s[2]
+	FMOVQ F3, 688(R21)
+	VMOV V2.B16, V3.B16
+	WORD $0x4fbd1803 // fmla v3.4s, v0.4s, v29.s[3]
+	WORD $0x4f9c1103 // fmla v3.4s, v8.4s, v28.s[0]
+	FMOVQ F3, 704(R21)
+	VMOV V6.B16, V3.B16
+	WORD $0x4f9c1023 // fmla v3.4s, v1.4s, v28.s[0]
+	WORD $0x4fbd18e3 // fmla v3.4s, v7.4s, v29.s[3]
+	FMOVQ F3, 720(R21)
+	WORD $0x4f9d1802 // fmla v2.4s, v0.4s, v29.s[2]
+	WORD $0x4fbd1102 // fmla v2.4s, v8.4s, v29.s[1]
+	FMOVQ F2, 736(R21)
+	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
+	WORD $0x4f9d1026 // fmla v6.4s, v1.4s, v29.s[0]
+	WORD $0x4e27d4c7 // fadd v7.4s, v6.4s, v7.4s
+	FMOVQ F7, 752(R21)
+	FMOVQ 0(R21), F7
+	FMOVQ 96(R21), F6
+	FMOVQ 192(R21), F1
+	FMOVQ 288(R21), F5
+	FMOVQ 384(R21), F2
+	FMOVQ 480(R21), F8
+	FMOVQ 576(R21), F0
+	FMOVQ 672(R21), F3
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e22d4a6 // fadd v6.4s, v5.4s, v2.4s
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	WORD $0x4e20d505 // fadd v5.4s, v8.4s, v0.4s
+	WORD $0x4ea0d500 // fsub v0.4s, v8.4s, v0.4s
+	WORD $0x4e24d4e7 // fadd v7.4s, v7.4s, v4.4s
+	WORD $0x4e26d4e7 // fadd v7.4s, v7.4s, v6.4s
+	WORD $0x4f9d10a7 // fmla v7.4s, v5.4s, v29.s[0]
+	VMOV V1.B16, V8.B16
+	WORD $0x4fbd1048 // fmla v8.4s, v2.4s, v29.s[1]
+	WORD $0x4f9d1808 // fmla v8.4s, v0.4s, v29.s[2]
+	VMOV V4.B16, V9.B16
+	WORD $0x4fbd18c9 // fmla v9.4s, v6.4s, v29.s[3]
+	WORD $0x4f9c10a9 // fmla v9.4s, v5.4s, v28.s[0]
+	VMOV V1.B16, V10.B16
+	WORD $0x4f9c104a // fmla v10.4s, v2.4s, v28.s[0]
+	WORD $0x4fbd180a // fmla v10.4s, v0.4s, v29.s[3]
+	WORD $0x4f9d18c4 // fmla v4.4s, v6.4s, v29.s[2]
+	WORD $0x4fbd10a4 // fmla v4.4s, v5.4s, v29.s[1]
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	WORD $0x4f9d1041 // fmla v1.4s, v2.4s, v29.s[0]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d4e1 // fadd v1.4s, v7.4s, v1.4s
+	FMOVQ F1, 0(R21)
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d501 // fadd v1.4s, v8.4s, v1.4s
+	FMOVQ F1, 96(R21)
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d521 // fadd v1.4s, v9.4s, v1.4s
+	FMOVQ F1, 192(R21)
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d541 // fadd v1.4s, v10.4s, v1.4s
+	FMOVQ F1, 288(R21)
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	FMOVQ F1, 384(R21)
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 480(R21)
+	FMOVQ 16(R21), F1
+	FMOVQ 112(R21), F0
+	FMOVQ 208(R21), F4
+	FMOVQ 304(R21), F10
+	FMOVQ 400(R21), F9
+	FMOVQ 496(R21), F8
+	FMOVQ 592(R21), F7
+	FMOVQ 688(R21), F2
+	WORD $0x4e24d403 // fadd v3.4s, v0.4s, v4.4s
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4e29d540 // fadd v0.4s, v10.4s, v9.4s
+	WORD $0x4ea9d549 // fsub v9.4s, v10.4s, v9.4s
+	WORD $0x4e27d50a // fadd v10.4s, v8.4s, v7.4s
+	WORD $0x4ea7d507 // fsub v7.4s, v8.4s, v7.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	WORD $0x4f9d1141 // fmla v1.4s, v10.4s, v29.s[0]
+	VMOV V4.B16, V8.B16
+	WORD $0x4fbd1128 // fmla v8.4s, v9.4s, v29.s[1]
+	WORD $0x4f9d18e8 // fmla v8.4s, v7.4s, v29.s[2]
+	VMOV V3.B16, V5.B16
+	WORD $0x4fbd1805 // fmla v5.4s, v0.4s, v29.s[3]
+	WORD $0x4f9c1145 // fmla v5.4s, v10.4s, v28.s[0]
+	VMOV V4.B16, V6.B16
+	WORD $0x4f9c1126 // fmla v6.4s, v9.4s, v28.s[0]
+	WORD $0x4fbd18e6 // fmla v6.4s, v7.4s, v29.s[3]
+	WORD $0x4f9d1803 // fmla v3.4s, v0.4s, v29.s[2]
+	WORD $0x4fbd1143 // fmla v3.4s, v10.4s, v29.s[1]
+	WORD $0x4e24d444 // fadd v4.4s, v2.4s, v4.4s
+	WORD $0x4f9d1124 // fmla v4.4s, v9.4s, v29.s[0]
+	WORD $0x4e27d487 // fadd v7.4s, v4.4s, v7.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d424 // fadd v4.4s, v1.4s, v4.4s
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d501 // fadd v1.4s, v8.4s, v1.4s
+	FMOVQ 0(R7), F8
+	WORD $0x4e28d4a8 // fadd v8.4s, v5.4s, v8.4s
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d466 // fadd v6.4s, v3.4s, v6.4s
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d4e3 // fadd v3.4s, v7.4s, v3.4s
+	FMOVQ 0(R21), F7
+	FMOVQ 96(R21), F9
+	WORD $0x6ea1e482 // fcmgt v2.4s, v4.4s, v1.4s
+	VMOV V1.B16, V10.B16
+	WORD $0x6ea21c8a // bit v10.16b, v4.16b, v2.16b
+	WORD $0x6eaae4e2 // fcmgt v2.4s, v7.4s, v10.4s
+	WORD $0x6ea21cea // bit v10.16b, v7.16b, v2.16b
+	WORD $0x6eaae522 // fcmgt v2.4s, v9.4s, v10.4s
+	WORD $0x6ea21d2a // bit v10.16b, v9.16b, v2.16b
+	WORD $0x6ebfe542 // fcmgt v2.4s, v10.4s, v31.4s
+	WORD $0x4e2ae4e7 // fcmeq v7.4s, v7.4s, v10.4s
+	WORD $0x4e221ce7 // and v7.16b, v7.16b, v2.16b
+	WORD $0x4e671c42 // bic v2.16b, v2.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R23
+	MOVHU 0(R5), R6
+	ORR R6, R23, R23
+	MOVH R23, 0(R5)
+	WORD $0x4e2ae484 // fcmeq v4.4s, v4.4s, v10.4s
+	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
+	WORD $0x4e641c42 // bic v2.16b, v2.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R23
+	MOVHU 2(R5), R6
+	ORR R6, R23, R23
+	MOVH R23, 2(R5)
+	WORD $0x4e2ae529 // fcmeq v9.4s, v9.4s, v10.4s
+	WORD $0x4e221d29 // and v9.16b, v9.16b, v2.16b
+	WORD $0x4e691c42 // bic v2.16b, v2.16b, v9.16b
+	WORD $0x4e3e1d29 // and v9.16b, v9.16b, v30.16b
+	WORD $0x4eb1b929 // addv s9, v9.4s
+	VMOV V9.S[0], R23
+	MOVHU 4(R5), R6
+	ORR R6, R23, R23
+	MOVH R23, 4(R5)
+	WORD $0x4e2ae421 // fcmeq v1.4s, v1.4s, v10.4s
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x4e611c42 // bic v2.16b, v2.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R23
+	MOVHU 6(R5), R6
+	ORR R6, R23, R23
+	MOVH R23, 6(R5)
+	WORD $0x6eaae7e1 // fcmgt v1.4s, v31.4s, v10.4s
+	WORD $0x6ea11fea // bit v10.16b, v31.16b, v1.16b
+	FMOVQ F10, 0(R3)
+	FMOVQ 192(R21), F10
+	FMOVQ 288(R21), F1
+	WORD $0x6ea5e502 // fcmgt v2.4s, v8.4s, v5.4s
+	VMOV V5.B16, V9.B16
+	WORD $0x6ea21d09 // bit v9.16b, v8.16b, v2.16b
+	WORD $0x6ea9e542 // fcmgt v2.4s, v10.4s, v9.4s
+	WORD $0x6ea21d49 // bit v9.16b, v10.16b, v2.16b
+	WORD $0x6ea9e422 // fcmgt v2.4s, v1.4s, v9.4s
+	WORD $0x6ea21c29 // bit v9.16b, v1.16b, v2.16b
+	WORD $0x6ebfe522 // fcmgt v2.4s, v9.4s, v31.4s
+	WORD $0x4e29e54a // fcmeq v10.4s, v10.4s, v9.4s
+	WORD $0x4e221d4a // and v10.16b, v10.16b, v2.16b
+	WORD $0x4e6a1c42 // bic v2.16b, v2.16b, v10.16b
+	WORD $0x4e3e1d4a // and v10.16b, v10.16b, v30.16b
+	WORD $0x4eb1b94a // addv s10, v10.4s
+	VMOV V10.S[0], R23
+	MOVHU 0(R19), R6
+	ORR R6, R23, R23
+	MOVH R23, 0(R19)
+	WORD $0x4e29e508 // fcmeq v8.4s, v8.4s, v9.4s
+	WORD $0x4e221d08 // and v8.16b, v8.16b, v2.16b
+	WORD $0x4e681c42 // bic v2.16b, v2.16b, v8.16b
+	WORD $0x4e3e1d08 // and v8.16b, v8.16b, v30.16b
+	WORD $0x4eb1b908 // addv s8, v8.4s
+	VMOV V8.S[0], R23
+	MOVHU 2(R19), R6
+	ORR R6, R23, R23
+	MOVH R23, 2(R19)
+	WORD $0x4e29e421 // fcmeq v1.4s, v1.4s, v9.4s
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x4e611c42 // bic v2.16b, v2.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R23
+	MOVHU 4(R19), R6
+	ORR R6, R23, R23
+	MOVH R23, 4(R19)
+	WORD $0x4e29e4a5 // fcmeq v5.4s, v5.4s, v9.4s
+	WORD $0x4e221ca5 // and v5.16b, v5.16b, v2.16b
+	WORD $0x4e651c42 // bic v2.16b, v2.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R23
+	MOVHU 6(R19), R6
+	ORR R6, R23, R23
+	MOVH R23, 6(R19)
+	WORD $0x6ea9e7e5 // fcmgt v5.4s, v31.4s, v9.4s
+	WORD $0x6ea51fe9 // bit v9.16b, v31.16b, v5.16b
+	FMOVQ F9, 0(R16)
+	FMOVQ 384(R21), F9
+	FMOVQ 480(R21), F5
+	WORD $0x6ea3e4c2 // fcmgt v2.4s, v6.4s, v3.4s
+	VMOV V3.B16, V1.B16
+	WORD $0x6ea21cc1 // bit v1.16b, v6.16b, v2.16b
+	WORD $0x6ea1e522 // fcmgt v2.4s, v9.4s, v1.4s
+	WORD $0x6ea21d21 // bit v1.16b, v9.16b, v2.16b
+	WORD $0x6ea1e4a2 // fcmgt v2.4s, v5.4s, v1.4s
+	WORD $0x6ea21ca1 // bit v1.16b, v5.16b, v2.16b
+	WORD $0x6ebfe422 // fcmgt v2.4s, v1.4s, v31.4s
+	WORD $0x4e21e529 // fcmeq v9.4s, v9.4s, v1.4s
+	WORD $0x4e221d29 // and v9.16b, v9.16b, v2.16b
+	WORD $0x4e691c42 // bic v2.16b, v2.16b, v9.16b
+	WORD $0x4e3e1d29 // and v9.16b, v9.16b, v30.16b
+	WORD $0x4eb1b929 // addv s9, v9.4s
+	VMOV V9.S[0], R23
+	MOVHU 0(R20), R6
+	ORR R6, R23, R23
+	MOVH R23, 0(R20)
+	WORD $0x4e21e4c6 // fcmeq v6.4s, v6.4s, v1.4s
+	WORD $0x4e221cc6 // and v6.16b, v6.16b, v2.16b
+	WORD $0x4e661c42 // bic v2.16b, v2.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R23
+	MOVHU 2(R20), R6
+	ORR R6, R23, R23
+	MOVH R23, 2(R20)
+	WORD $0x4e21e4a5 // fcmeq v5.4s, v5.4s, v1.4s
+	WORD $0x4e221ca5 // and v5.16b, v5.16b, v2.16b
+	WORD $0x4e651c42 // bic v2.16b, v2.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R23
+	MOVHU 4(R20), R6
+	ORR R6, R23, R23
+	MOVH R23, 4(R20)
+	WORD $0x4e21e463 // fcmeq v3.4s, v3.4s, v1.4s
+	WORD $0x4e221c63 // and v3.16b, v3.16b, v2.16b
+	WORD $0x4e631c42 // bic v2.16b, v2.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R23
+	MOVHU 6(R20), R6
+	ORR R6, R23, R23
+	MOVH R23, 6(R20)
+	WORD $0x6ea1e7e3 // fcmgt v3.4s, v31.4s, v1.4s
+	WORD $0x6ea31fe1 // bit v1.16b, v31.16b, v3.16b
+	FMOVQ F1, 0(R17)
+	FMOVQ 32(R21), F1
+	FMOVQ 128(R21), F3
+	FMOVQ 224(R21), F2
+	FMOVQ 320(R21), F5
+	FMOVQ 416(R21), F6
+	FMOVQ 512(R21), F9
+	FMOVQ 608(R21), F8
+	FMOVQ 704(R21), F10
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4e28d525 // fadd v5.4s, v9.4s, v8.4s
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4f9d10a1 // fmla v1.4s, v5.4s, v29.s[0]
+	VMOV V2.B16, V9.B16
+	WORD $0x4fbd10c9 // fmla v9.4s, v6.4s, v29.s[1]
+	WORD $0x4f9d1909 // fmla v9.4s, v8.4s, v29.s[2]
+	VMOV V4.B16, V7.B16
+	WORD $0x4fbd1867 // fmla v7.4s, v3.4s, v29.s[3]
+	WORD $0x4f9c10a7 // fmla v7.4s, v5.4s, v28.s[0]
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9c10c0 // fmla v0.4s, v6.4s, v28.s[0]
+	WORD $0x4fbd1900 // fmla v0.4s, v8.4s, v29.s[3]
+	WORD $0x4f9d1864 // fmla v4.4s, v3.4s, v29.s[2]
+	WORD $0x4fbd10a4 // fmla v4.4s, v5.4s, v29.s[1]
+	WORD $0x4e22d542 // fadd v2.4s, v10.4s, v2.4s
+	WORD $0x4f9d10c2 // fmla v2.4s, v6.4s, v29.s[0]
+	WORD $0x4e28d448 // fadd v8.4s, v2.4s, v8.4s
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVQ F2, 32(R21)
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d522 // fadd v2.4s, v9.4s, v2.4s
+	FMOVQ F2, 128(R21)
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d4e2 // fadd v2.4s, v7.4s, v2.4s
+	FMOVQ F2, 224(R21)
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 320(R21)
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	FMOVQ F2, 416(R21)
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d502 // fadd v2.4s, v8.4s, v2.4s
+	FMOVQ F2, 512(R21)
+	FMOVQ 48(R21), F2
+	FMOVQ 144(R21), F8
+	FMOVQ 240(R21), F4
+	FMOVQ 336(R21), F0
+	FMOVQ 432(R21), F7
+	FMOVQ 528(R21), F9
+	FMOVQ 624(R21), F1
+	FMOVQ 720(R21), F6
+	WORD $0x4e24d50a // fadd v10.4s, v8.4s, v4.4s
+	WORD $0x4ea4d504 // fsub v4.4s, v8.4s, v4.4s
+	WORD $0x4e27d408 // fadd v8.4s, v0.4s, v7.4s
+	WORD $0x4ea7d407 // fsub v7.4s, v0.4s, v7.4s
+	WORD $0x4e21d520 // fadd v0.4s, v9.4s, v1.4s
+	WORD $0x4ea1d521 // fsub v1.4s, v9.4s, v1.4s
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	WORD $0x4f9d1002 // fmla v2.4s, v0.4s, v29.s[0]
+	VMOV V4.B16, V9.B16
+	WORD $0x4fbd10e9 // fmla v9.4s, v7.4s, v29.s[1]
+	WORD $0x4f9d1829 // fmla v9.4s, v1.4s, v29.s[2]
+	VMOV V10.B16, V5.B16
+	WORD $0x4fbd1905 // fmla v5.4s, v8.4s, v29.s[3]
+	WORD $0x4f9c1005 // fmla v5.4s, v0.4s, v28.s[0]
+	VMOV V4.B16, V3.B16
+	WORD $0x4f9c10e3 // fmla v3.4s, v7.4s, v28.s[0]
+	WORD $0x4fbd1823 // fmla v3.4s, v1.4s, v29.s[3]
+	WORD $0x4f9d190a // fmla v10.4s, v8.4s, v29.s[2]
+	WORD $0x4fbd100a // fmla v10.4s, v0.4s, v29.s[1]
+	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	WORD $0x4f9d10e4 // fmla v4.4s, v7.4s, v29.s[0]
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d444 // fadd v4.4s, v2.4s, v4.4s
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d522 // fadd v2.4s, v9.4s, v2.4s
+	FMOVQ 0(R7), F9
+	WORD $0x4e29d4a9 // fadd v9.4s, v5.4s, v9.4s
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d465 // fadd v5.4s, v3.4s, v5.4s
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d543 // fadd v3.4s, v10.4s, v3.4s
+	FMOVQ 0(R7), F10
+	WORD $0x4e2ad42a // fadd v10.4s, v1.4s, v10.4s
+	FMOVQ 32(R21), F1
+	FMOVQ 128(R21), F7
+	WORD $0x6ea2e486 // fcmgt v6.4s, v4.4s, v2.4s
+	VMOV V2.B16, V0.B16
+	WORD $0x6ea61c80 // bit v0.16b, v4.16b, v6.16b
+	WORD $0x6ea0e426 // fcmgt v6.4s, v1.4s, v0.4s
+	WORD $0x6ea61c20 // bit v0.16b, v1.16b, v6.16b
+	WORD $0x6ea0e4e6 // fcmgt v6.4s, v7.4s, v0.4s
+	WORD $0x6ea61ce0 // bit v0.16b, v7.16b, v6.16b
+	WORD $0x6ebfe406 // fcmgt v6.4s, v0.4s, v31.4s
+	WORD $0x4e20e421 // fcmeq v1.4s, v1.4s, v0.4s
+	WORD $0x4e261c21 // and v1.16b, v1.16b, v6.16b
+	WORD $0x4e611cc6 // bic v6.16b, v6.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R23
+	MOVHU 8(R5), R6
+	ORR R6, R23, R23
+	MOVH R23, 8(R5)
+	WORD $0x4e20e484 // fcmeq v4.4s, v4.4s, v0.4s
+	WORD $0x4e261c84 // and v4.16b, v4.16b, v6.16b
+	WORD $0x4e641cc6 // bic v6.16b, v6.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R23
+	MOVHU 10(R5), R6
+	ORR R6, R23, R23
+	MOVH R23, 10(R5)
+	WORD $0x4e20e4e7 // fcmeq v7.4s, v7.4s, v0.4s
+	WORD $0x4e261ce7 // and v7.16b, v7.16b, v6.16b
+	WORD $0x4e671cc6 // bic v6.16b, v6.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R23
+	MOVHU 12(R5), R6
+	ORR R6, R23, R23
+	MOVH R23, 12(R5)
+	WORD $0x4e20e442 // fcmeq v2.4s, v2.4s, v0.4s
+	WORD $0x4e261c42 // and v2.16b, v2.16b, v6.16b
+	WORD $0x4e621cc6 // bic v6.16b, v6.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R23
+	MOVHU 14(R5), R6
+	ORR R6, R23, R23
+	MOVH R23, 14(R5)
+	WORD $0x6ea0e7e2 // fcmgt v2.4s, v31.4s, v0.4s
+	WORD $0x6ea21fe0 // bit v0.16b, v31.16b, v2.16b
+	FMOVQ F0, 64(R3)
+	FMOVQ 224(R21), F0
+	FMOVQ 320(R21), F2
+	WORD $0x6ea5e526 // fcmgt v6.4s, v9.4s, v5.4s
+	VMOV V5.B16, V7.B16
+	WORD $0x6ea61d27 // bit v7.16b, v9.16b, v6.16b
+	WORD $0x6ea7e406 // fcmgt v6.4s, v0.4s, v7.4s
+	WORD $0x6ea61c07 // bit v7.16b, v0.16b, v6.16b
+	WORD $0x6ea7e446 // fcmgt v6.4s, v2.4s, v7.4s
+	WORD $0x6ea61c47 // bit v7.16b, v2.16b, v6.16b
+	WORD $0x6ebfe4e6 // fcmgt v6.4s, v7.4s, v31.4s
+	WORD $0x4e27e400 // fcmeq v0.4s, v0.4s, v7.4s
+	WORD $0x4e261c00 // and v0.16b, v0.16b, v6.16b
+	WORD $0x4e601cc6 // bic v6.16b, v6.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R23
+	MOVHU 8(R19), R6
+	ORR R6, R23, R23
+	MOVH R23, 8(R19)
+	WORD $0x4e27e529 // fcmeq v9.4s, v9.4s, v7.4s
+	WORD $0x4e261d29 // and v9.16b, v9.16b, v6.16b
+	WORD $0x4e691cc6 // bic v6.16b, v6.16b, v9.16b
+	WORD $0x4e3e1d29 // and v9.16b, v9.16b, v30.16b
+	WORD $0x4eb1b929 // addv s9, v9.4s
+	VMOV V9.S[0], R23
+	MOVHU 10(R19), R6
+	ORR R6, R23, R23
+	MOVH R23, 10(R19)
+	WORD $0x4e27e442 // fcmeq v2.4s, v2.4s, v7.4s
+	WORD $0x4e261c42 // and v2.16b, v2.16b, v6.16b
+	WORD $0x4e621cc6 // bic v6.16b, v6.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R23
+	MOVHU 12(R19), R6
+	ORR R6, R23, R23
+	MOVH R23, 12(R19)
+	WORD $0x4e27e4a5 // fcmeq v5.4s, v5.4s, v7.4s
+	WORD $0x4e261ca5 // and v5.16b, v5.16b, v6.16b
+	WORD $0x4e651cc6 // bic v6.16b, v6.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R23
+	MOVHU 14(R19), R6
+	ORR R6, R23, R23
+	MOVH R23, 14(R19)
+	WORD $0x6ea7e7e5 // fcmgt v5.4s, v31.4s, v7.4s
+	WORD $0x6ea51fe7 // bit v7.16b, v31.16b, v5.16b
+	FMOVQ F7, 64(R16)
+	FMOVQ 416(R21), F7
+	FMOVQ 512(R21), F5
+	WORD $0x6eaae466 // fcmgt v6.4s, v3.4s, v10.4s
+	VMOV V10.B16, V2.B16
+	WORD $0x6ea61c62 // bit v2.16b, v3.16b, v6.16b
+	WORD $0x6ea2e4e6 // fcmgt v6.4s, v7.4s, v2.4s
+	WORD $0x6ea61ce2 // bit v2.16b, v7.16b, v6.16b
+	WORD $0x6ea2e4a6 // fcmgt v6.4s, v5.4s, v2.4s
+	WORD $0x6ea61ca2 // bit v2.16b, v5.16b, v6.16b
+	WORD $0x6ebfe446 // fcmgt v6.4s, v2.4s, v31.4s
+	WORD $0x4e22e4e7 // fcmeq v7.4s, v7.4s, v2.4s
+	WORD $0x4e261ce7 // and v7.16b, v7.16b, v6.16b
+	WORD $0x4e671cc6 // bic v6.16b, v6.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R23
+	MOVHU 8(R20), R6
+	ORR R6, R23, R23
+	MOVH R23, 8(R20)
+	WORD $0x4e22e463 // fcmeq v3.4s, v3.4s, v2.4s
+	WORD $0x4e261c63 // and v3.16b, v3.16b, v6.16b
+	WORD $0x4e631cc6 // bic v6.16b, v6.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R23
+	MOVHU 10(R20), R6
+	ORR R6, R23, R23
+	MOVH R23, 10(R20)
+	WORD $0x4e22e4a5 // fcmeq v5.4s, v5.4s, v2.4s
+	WORD $0x4e261ca5 // and v5.16b, v5.16b, v6.16b
+	WORD $0x4e651cc6 // bic v6.16b, v6.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R23
+	MOVHU 12(R20), R6
+	ORR R6, R23, R23
+	MOVH R23, 12(R20)
+	WORD $0x4e22e54a // fcmeq v10.4s, v10.4s, v2.4s
+	WORD $0x4e261d4a // and v10.16b, v10.16b, v6.16b
+	WORD $0x4e6a1cc6 // bic v6.16b, v6.16b, v10.16b
+	WORD $0x4e3e1d4a // and v10.16b, v10.16b, v30.16b
+	WORD $0x4eb1b94a // addv s10, v10.4s
+	VMOV V10.S[0], R23
+	MOVHU 14(R20), R6
+	ORR R6, R23, R23
+	MOVH R23, 14(R20)
+	WORD $0x6ea2e7ea // fcmgt v10.4s, v31.4s, v2.4s
+	WORD $0x6eaa1fe2 // bit v2.16b, v31.16b, v10.16b
+	FMOVQ F2, 64(R17)
+	FMOVQ 64(R21), F2
+	FMOVQ 160(R21), F10
+	FMOVQ 256(R21), F6
+	FMOVQ 352(R21), F5
+	FMOVQ 448(R21), F3
+	FMOVQ 544(R21), F7
+	FMOVQ 640(R21), F9
+	FMOVQ 736(R21), F0
+	WORD $0x4e26d544 // fadd v4.4s, v10.4s, v6.4s
+	WORD $0x4ea6d546 // fsub v6.4s, v10.4s, v6.4s
+	WORD $0x4e23d4aa // fadd v10.4s, v5.4s, v3.4s
+	WORD $0x4ea3d4a3 // fsub v3.4s, v5.4s, v3.4s
+	WORD $0x4e29d4e5 // fadd v5.4s, v7.4s, v9.4s
+	WORD $0x4ea9d4e9 // fsub v9.4s, v7.4s, v9.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD $0x4e2ad442 // fadd v2.4s, v2.4s, v10.4s
+	WORD $0x4f9d10a2 // fmla v2.4s, v5.4s, v29.s[0]
+	VMOV V6.B16, V7.B16
+	WORD $0x4fbd1067 // fmla v7.4s, v3.4s, v29.s[1]
+	WORD $0x4f9d1927 // fmla v7.4s, v9.4s, v29.s[2]
+	VMOV V4.B16, V1.B16
+	WORD $0x4fbd1941 // fmla v1.4s, v10.4s, v29.s[3]
+	WORD $0x4f9c10a1 // fmla v1.4s, v5.4s, v28.s[0]
+	VMOV V6.B16, V8.B16
+	WORD $0x4f9c1068 // fmla v8.4s, v3.4s, v28.s[0]
+	WORD $0x4fbd1928 // fmla v8.4s, v9.4s, v29.s[3]
+	WORD $0x4f9d1944 // fmla v4.4s, v10.4s, v29.s[2]
+	WORD $0x4fbd10a4 // fmla v4.4s, v5.4s, v29.s[1]
+	WORD $0x4e26d406 // fadd v6.4s, v0.4s, v6.4s
+	WORD $0x4f9d1066 // fmla v6.4s, v3.4s, v29.s[0]
+	WORD $0x4e29d4c9 // fadd v9.4s, v6.4s, v9.4s
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d446 // fadd v6.4s, v2.4s, v6.4s
+	FMOVQ F6, 64(R21)
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	FMOVQ F6, 160(R21)
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d426 // fadd v6.4s, v1.4s, v6.4s
+	FMOVQ F6, 256(R21)
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d506 // fadd v6.4s, v8.4s, v6.4s
+	FMOVQ F6, 352(R21)
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d486 // fadd v6.4s, v4.4s, v6.4s
+	FMOVQ F6, 448(R21)
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d526 // fadd v6.4s, v9.4s, v6.4s
+	FMOVQ F6, 544(R21)
+	FMOVQ 80(R21), F6
+	FMOVQ 176(R21), F9
+	FMOVQ 272(R21), F4
+	FMOVQ 368(R21), F8
+	FMOVQ 464(R21), F1
+	FMOVQ 560(R21), F7
+	FMOVQ 656(R21), F2
+	FMOVQ 752(R21), F3
+	WORD $0x4e24d520 // fadd v0.4s, v9.4s, v4.4s
+	WORD $0x4ea4d524 // fsub v4.4s, v9.4s, v4.4s
+	WORD $0x4e21d509 // fadd v9.4s, v8.4s, v1.4s
+	WORD $0x4ea1d501 // fsub v1.4s, v8.4s, v1.4s
+	WORD $0x4e22d4e8 // fadd v8.4s, v7.4s, v2.4s
+	WORD $0x4ea2d4e2 // fsub v2.4s, v7.4s, v2.4s
+	WORD $0x4e20d4c6 // fadd v6.4s, v6.4s, v0.4s
+	WORD $0x4e29d4c6 // fadd v6.4s, v6.4s, v9.4s
+	WORD $0x4f9d1106 // fmla v6.4s, v8.4s, v29.s[0]
+	VMOV V4.B16, V7.B16
+	WORD $0x4fbd1027 // fmla v7.4s, v1.4s, v29.s[1]
+	WORD $0x4f9d1847 // fmla v7.4s, v2.4s, v29.s[2]
+	VMOV V0.B16, V5.B16
+	WORD $0x4fbd1925 // fmla v5.4s, v9.4s, v29.s[3]
+	WORD $0x4f9c1105 // fmla v5.4s, v8.4s, v28.s[0]
+	VMOV V4.B16, V10.B16
+	WORD $0x4f9c102a // fmla v10.4s, v1.4s, v28.s[0]
+	WORD $0x4fbd184a // fmla v10.4s, v2.4s, v29.s[3]
+	WORD $0x4f9d1920 // fmla v0.4s, v9.4s, v29.s[2]
+	WORD $0x4fbd1100 // fmla v0.4s, v8.4s, v29.s[1]
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	WORD $0x4f9d1024 // fmla v4.4s, v1.4s, v29.s[0]
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	FMOVQ 0(R7), F7
+	WORD $0x4e27d4a7 // fadd v7.4s, v5.4s, v7.4s
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d545 // fadd v5.4s, v10.4s, v5.4s
+	FMOVQ 0(R7), F10
+	WORD $0x4e2ad40a // fadd v10.4s, v0.4s, v10.4s
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	FMOVQ 64(R21), F2
+	FMOVQ 160(R21), F1
+	WORD $0x6ea6e483 // fcmgt v3.4s, v4.4s, v6.4s
+	VMOV V6.B16, V8.B16
+	WORD $0x6ea31c88 // bit v8.16b, v4.16b, v3.16b
+	WORD $0x6ea8e443 // fcmgt v3.4s, v2.4s, v8.4s
+	WORD $0x6ea31c48 // bit v8.16b, v2.16b, v3.16b
+	WORD $0x6ea8e423 // fcmgt v3.4s, v1.4s, v8.4s
+	WORD $0x6ea31c28 // bit v8.16b, v1.16b, v3.16b
+	WORD $0x6ebfe503 // fcmgt v3.4s, v8.4s, v31.4s
+	WORD $0x4e28e442 // fcmeq v2.4s, v2.4s, v8.4s
+	WORD $0x4e231c42 // and v2.16b, v2.16b, v3.16b
+	WORD $0x4e621c63 // bic v3.16b, v3.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R23
+	MOVHU 16(R5), R6
+	ORR R6, R23, R23
+	MOVH R23, 16(R5)
+	WORD $0x4e28e484 // fcmeq v4.4s, v4.4s, v8.4s
+	WORD $0x4e231c84 // and v4.16b, v4.16b, v3.16b
+	WORD $0x4e641c63 // bic v3.16b, v3.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R23
+	MOVHU 18(R5), R6
+	ORR R6, R23, R23
+	MOVH R23, 18(R5)
+	WORD $0x4e28e421 // fcmeq v1.4s, v1.4s, v8.4s
+	WORD $0x4e231c21 // and v1.16b, v1.16b, v3.16b
+	WORD $0x4e611c63 // bic v3.16b, v3.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R23
+	MOVHU 20(R5), R6
+	ORR R6, R23, R23
+	MOVH R23, 20(R5)
+	WORD $0x4e28e4c6 // fcmeq v6.4s, v6.4s, v8.4s
+	WORD $0x4e231cc6 // and v6.16b, v6.16b, v3.16b
+	WORD $0x4e661c63 // bic v3.16b, v3.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R23
+	MOVHU 22(R5), R6
+	ORR R6, R23, R23
+	MOVH R23, 22(R5)
+	WORD $0x6ea8e7e6 // fcmgt v6.4s, v31.4s, v8.4s
+	WORD $0x6ea61fe8 // bit v8.16b, v31.16b, v6.16b
+	FMOVQ F8, 128(R3)
+	FMOVQ 256(R21), F8
+	FMOVQ 352(R21), F6
+	WORD $0x6ea5e4e3 // fcmgt v3.4s, v7.4s, v5.4s
+	VMOV V5.B16, V1.B16
+	WORD $0x6ea31ce1 // bit v1.16b, v7.16b, v3.16b
+	WORD $0x6ea1e503 // fcmgt v3.4s, v8.4s, v1.4s
+	WORD $0x6ea31d01 // bit v1.16b, v8.16b, v3.16b
+	WORD $0x6ea1e4c3 // fcmgt v3.4s, v6.4s, v1.4s
+	WORD $0x6ea31cc1 // bit v1.16b, v6.16b, v3.16b
+	WORD $0x6ebfe423 // fcmgt v3.4s, v1.4s, v31.4s
+	WORD $0x4e21e508 // fcmeq v8.4s, v8.4s, v1.4s
+	WORD $0x4e231d08 // and v8.16b, v8.16b, v3.16b
+	WORD $0x4e681c63 // bic v3.16b, v3.16b, v8.16b
+	WORD $0x4e3e1d08 // and v8.16b, v8.16b, v30.16b
+	WORD $0x4eb1b908 // addv s8, v8.4s
+	VMOV V8.S[0], R23
+	MOVHU 16(R19), R6
+	ORR R6, R23, R23
+	MOVH R23, 16(R19)
+	WORD $0x4e21e4e7 // fcmeq v7.4s, v7.4s, v1.4s
+	WORD $0x4e231ce7 // and v7.16b, v7.16b, v3.16b
+	WORD $0x4e671c63 // bic v3.16b, v3.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R23
+	MOVHU 18(R19), R6
+	ORR R6, R23, R23
+	MOVH R23, 18(R19)
+	WORD $0x4e21e4c6 // fcmeq v6.4s, v6.4s, v1.4s
+	WORD $0x4e231cc6 // and v6.16b, v6.16b, v3.16b
+	WORD $0x4e661c63 // bic v3.16b, v3.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R23
+	MOVHU 20(R19), R6
+	ORR R6, R23, R23
+	MOVH R23, 20(R19)
+	WORD $0x4e21e4a5 // fcmeq v5.4s, v5.4s, v1.4s
+	WORD $0x4e231ca5 // and v5.16b, v5.16b, v3.16b
+	WORD $0x4e651c63 // bic v3.16b, v3.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R23
+	MOVHU 22(R19), R6
+	ORR R6, R23, R23
+	MOVH R23, 22(R19)
+	WORD $0x6ea1e7e5 // fcmgt v5.4s, v31.4s, v1.4s
+	WORD $0x6ea51fe1 // bit v1.16b, v31.16b, v5.16b
+	FMOVQ F1, 128(R16)
+	FMOVQ 448(R21), F1
+	FMOVQ 544(R21), F5
+	WORD $0x6ea0e543 // fcmgt v3.4s, v10.4s, v0.4s
+	VMOV V0.B16, V6.B16
+	WORD $0x6ea31d46 // bit v6.16b, v10.16b, v3.16b
+	WORD $0x6ea6e423 // fcmgt v3.4s, v1.4s, v6.4s
+	WORD $0x6ea31c26 // bit v6.16b, v1.16b, v3.16b
+	WORD $0x6ea6e4a3 // fcmgt v3.4s, v5.4s, v6.4s
+	WORD $0x6ea31ca6 // bit v6.16b, v5.16b, v3.16b
+	WORD $0x6ebfe4c3 // fcmgt v3.4s, v6.4s, v31.4s
+	WORD $0x4e26e421 // fcmeq v1.4s, v1.4s, v6.4s
+	WORD $0x4e231c21 // and v1.16b, v1.16b, v3.16b
+	WORD $0x4e611c63 // bic v3.16b, v3.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R23
+	MOVHU 16(R20), R6
+	ORR R6, R23, R23
+	MOVH R23, 16(R20)
+	WORD $0x4e26e54a // fcmeq v10.4s, v10.4s, v6.4s
+	WORD $0x4e231d4a // and v10.16b, v10.16b, v3.16b
+	WORD $0x4e6a1c63 // bic v3.16b, v3.16b, v10.16b
+	WORD $0x4e3e1d4a // and v10.16b, v10.16b, v30.16b
+	WORD $0x4eb1b94a // addv s10, v10.4s
+	VMOV V10.S[0], R23
+	MOVHU 18(R20), R6
+	ORR R6, R23, R23
+	MOVH R23, 18(R20)
+	WORD $0x4e26e4a5 // fcmeq v5.4s, v5.4s, v6.4s
+	WORD $0x4e231ca5 // and v5.16b, v5.16b, v3.16b
+	WORD $0x4e651c63 // bic v3.16b, v3.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R23
+	MOVHU 20(R20), R6
+	ORR R6, R23, R23
+	MOVH R23, 20(R20)
+	WORD $0x4e26e400 // fcmeq v0.4s, v0.4s, v6.4s
+	WORD $0x4e231c00 // and v0.16b, v0.16b, v3.16b
+	WORD $0x4e601c63 // bic v3.16b, v3.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R23
+	MOVHU 22(R20), R6
+	ORR R6, R23, R23
+	MOVH R23, 22(R20)
+	WORD $0x6ea6e7e0 // fcmgt v0.4s, v31.4s, v6.4s
+	WORD $0x6ea01fe6 // bit v6.16b, v31.16b, v0.16b
+	FMOVQ F6, 128(R17)
+	VSHL $4, V30.S4, V30.S4
+	ADD $16, R1, R1
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R14, R14
+	ADD $16, R3, R3
+	ADD $16, R16, R16
+	ADD $16, R17, R17
+	ADD $16, R7, R7
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $128, R3, R3
+	ADD $128, R16, R16
+	ADD $128, R17, R17
+	ADD $24, R5, R5
+	ADD $24, R19, R19
+	ADD $24, R20, R20
+	SUB $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputMask6NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+TEXT ·winoOutputMask6NEON(SB), 0, $768-56
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+40(FP), R5
+	MOVD xRow+48(FP), R6
+	LSL $2, R6, R6
+	ADD R2, R1, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R12
+	ADD R2, R12, R13
+	MOVD $8, R14
+	MUL R14, R2, R2
+	ADD R4, R3, R15
+	ADD R4, R15, R16
+	ADD R4, R16, R17
+	ADD R4, R17, R19
+	ADD R4, R19, R20
+	MOVD $tmp-768(SP), R22
+	MOVD $winoOutputMask6NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+	FMOVQ 16(R25), F30
+tile:
+	MOVD $4, R4
+quarter:
+	MOVD $0, R14
+	WORD $0x3cee6820 // ldr q0, [x1, x14]
+	WORD $0x3cee68e1 // ldr q1, [x7, x14]
+	WORD $0x3cee6902 // ldr q2, [x8, x14]
+	WORD $0x3cee6923 // ldr q3, [x9, x14]
+	WORD $0x3cee6944 // ldr q4, [x10, x14]
+	WORD $0x3cee6965 // ldr q5, [x11, x14]
+	WORD $0x3cee6986 // ldr q6, [x12, x14]
+	WORD $0x3cee69a7 // ldr q7, [x13, x14]
+	WORD $0x4e22d428 // fadd v8.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	FMOVQ F0, 0(R22)
+	VMOV V2.B16, V0.B16
+	WORD $0x4fbf1080 // fmla v0.4s, v4.4s, v31.s[1]
+	WORD $0x4f9f18c0 // fmla v0.4s, v6.4s, v31.s[2]
+	FMOVQ F0, 16(R22)
+	VMOV V8.B16, V0.B16
+	WORD $0x4fbf1820 // fmla v0.4s, v1.4s, v31.s[3]
+	WORD $0x4f9e1060 // fmla v0.4s, v3.4s, v30.s[0]
+	FMOVQ F0, 32(R22)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9e1080 // fmla v0.4s, v4.4s, v30.s[0]
+	WORD $0x4fbf18c0 // fmla v0.4s, v6.4s, v31.s[3]
+	FMOVQ F0, 48(R22)
+	WORD $0x4f9f1828 // fmla v8.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1068 // fmla v8.4s, v3.4s, v31.s[1]
+	FMOVQ F8, 64(R22)
+	WORD $0x4e22d4e2 // fadd v2.4s, v7.4s, v2.4s
+	WORD $0x4f9f1082 // fmla v2.4s, v4.4s, v31.s[0]
+	WORD $0x4e26d446 // fadd v6.4s, v2.4s, v6.4s
+	FMOVQ F6, 80(R22)
+	ADD R2, R14, R14
+	WORD $0x3cee6826 // ldr q6, [x1, x14]
+	WORD $0x3cee68e2 // ldr q2, [x7, x14]
+	WORD $0x3cee6904 // ldr q4, [x8, x14]
+	WORD $0x3cee6927 // ldr q7, [x9, x14]
+	WORD $0x3cee6948 // ldr q8, [x10, x14]
+	WORD $0x3cee6963 // ldr q3, [x11, x14]
+	WORD $0x3cee6981 // ldr q1, [x12, x14]
+	WORD $0x3cee69a0 // ldr q0, [x13, x14]
+	WORD $0x4e24d445 // fadd v5.4s, v2.4s, v4.4s
+	WORD $0x4ea4d444 // fsub v4.4s, v2.4s, v4.4s
+	WORD $0x4e28d4e2 // fadd v2.4s, v7.4s, v8.4s
+	WORD $0x4ea8d4e8 // fsub v8.4s, v7.4s, v8.4s
+	WORD $0x4e21d467 // fadd v7.4s, v3.4s, v1.4s
+	WORD $0x4ea1d461 // fsub v1.4s, v3.4s, v1.4s
+	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
+	WORD $0x4e22d4c6 // fadd v6.4s, v6.4s, v2.4s
+	WORD $0x4f9f10e6 // fmla v6.4s, v7.4s, v31.s[0]
+	FMOVQ F6, 96(R22)
+	VMOV V4.B16, V6.B16
+	WORD $0x4fbf1106 // fmla v6.4s, v8.4s, v31.s[1]
+	WORD $0x4f9f1826 // fmla v6.4s, v1.4s, v31.s[2]
+	FMOVQ F6, 112(R22)
+	VMOV V5.B16, V6.B16
+	WORD $0x4fbf1846 // fmla v6.4s, v2.4s, v31.s[3]
+	WORD $0x4f9e10e6 // fmla v6.4s, v7.4s, v30.s[0]
+	FMOVQ F6, 128(R22)
+	VMOV V4.B16, V6.B16
+	WORD $0x4f9e1106 // fmla v6.4s, v8.4s, v30.s[0]
+	WORD $0x4fbf1826 // fmla v6.4s, v1.4s, v31.s[3]
+	FMOVQ F6, 144(R22)
+	WORD $0x4f9f1845 // fmla v5.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf10e5 // fmla v5.4s, v7.4s, v31.s[1]
+	FMOVQ F5, 160(R22)
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	WORD $0x4f9f1104 // fmla v4.4s, v8.4s, v31.s[0]
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	FMOVQ F1, 176(R22)
+	ADD R2, R14, R14
+	WORD $0x3cee6821 // ldr q1, [x1, x14]
+	WORD $0x3cee68e4 // ldr q4, [x7, x14]
+	WORD $0x3cee6908 // ldr q8, [x8, x14]
+	WORD $0x3cee6920 // ldr q0, [x9, x14]
+	WORD $0x3cee6945 // ldr q5, [x10, x14]
+	WORD $0x3cee6967 // ldr q7, [x11, x14]
+	WORD $0x3cee6982 // ldr q2, [x12, x14]
+	WORD $0x3cee69a6 // ldr q6, [x13, x14]
+	WORD $0x4e28d483 // fadd v3.4s, v4.4s, v8.4s
+	WORD $0x4ea8d488 // fsub v8.4s, v4.4s, v8.4s
+	WORD $0x4e25d404 // fadd v4.4s, v0.4s, v5.4s
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	WORD $0x4e22d4e0 // fadd v0.4s, v7.4s, v2.4s
+	WORD $0x4ea2d4e2 // fsub v2.4s, v7.4s, v2.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4f9f1001 // fmla v1.4s, v0.4s, v31.s[0]
+	FMOVQ F1, 192(R22)
+	VMOV V8.B16, V1.B16
+	WORD $0x4fbf10a1 // fmla v1.4s, v5.4s, v31.s[1]
+	WORD $0x4f9f1841 // fmla v1.4s, v2.4s, v31.s[2]
+	FMOVQ F1, 208(R22)
+	VMOV V3.B16, V1.B16
+	WORD $0x4fbf1881 // fmla v1.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1001 // fmla v1.4s, v0.4s, v30.s[0]
+	FMOVQ F1, 224(R22)
+	VMOV V8.B16, V1.B16
+	WORD $0x4f9e10a1 // fmla v1.4s, v5.4s, v30.s[0]
+	WORD $0x4fbf1841 // fmla v1.4s, v2.4s, v31.s[3]
+	FMOVQ F1, 240(R22)
+	WORD $0x4f9f1883 // fmla v3.4s, v4.4s, v31.s[2]
+	WORD $0x4fbf1003 // fmla v3.4s, v0.4s, v31.s[1]
+	FMOVQ F3, 256(R22)
+	WORD $0x4e28d4c8 // fadd v8.4s, v6.4s, v8.4s
+	WORD $0x4f9f10a8 // fmla v8.4s, v5.4s, v31.s[0]
+	WORD $0x4e22d502 // fadd v2.4s, v8.4s, v2.4s
+	FMOVQ F2, 272(R22)
+	ADD R2, R14, R14
+	WORD $0x3cee6822 // ldr q2, [x1, x14]
+	WORD $0x3cee68e8 // ldr q8, [x7, x14]
+	WORD $0x3cee6905 // ldr q5, [x8, x14]
+	WORD $0x3cee6926 // ldr q6, [x9, x14]
+	WORD $0x3cee6943 // ldr q3, [x10, x14]
+	WORD $0x3cee6960 // ldr q0, [x11, x14]
+	WORD $0x3cee6984 // ldr q4, [x12, x14]
+	WORD $0x3cee69a1 // ldr q1, [x13, x14]
+	WORD $0x4e25d507 // fadd v7.4s, v8.4s, v5.4s
+	WORD $0x4ea5d505 // fsub v5.4s, v8.4s, v5.4s
+	WORD $0x4e23d4c8 // fadd v8.4s, v6.4s, v3.4s
+	WORD $0x4ea3d4c3 // fsub v3.4s, v6.4s, v3.4s
+	WORD $0x4e24d406 // fadd v6.4s, v0.4s, v4.4s
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	WORD $0x4f9f10c2 // fmla v2.4s, v6.4s, v31.s[0]
+	FMOVQ F2, 288(R22)
+	VMOV V5.B16, V2.B16
+	WORD $0x4fbf1062 // fmla v2.4s, v3.4s, v31.s[1]
+	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
+	FMOVQ F2, 304(R22)
+	VMOV V7.B16, V2.B16
+	WORD $0x4fbf1902 // fmla v2.4s, v8.4s, v31.s[3]
+	WORD $0x4f9e10c2 // fmla v2.4s, v6.4s, v30.s[0]
+	FMOVQ F2, 320(R22)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9e1062 // fmla v2.4s, v3.4s, v30.s[0]
+	WORD $0x4fbf1882 // fmla v2.4s, v4.4s, v31.s[3]
+	FMOVQ F2, 336(R22)
+	WORD $0x4f9f1907 // fmla v7.4s, v8.4s, v31.s[2]
+	WORD $0x4fbf10c7 // fmla v7.4s, v6.4s, v31.s[1]
+	FMOVQ F7, 352(R22)
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4f9f1065 // fmla v5.4s, v3.4s, v31.s[0]
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	FMOVQ F4, 368(R22)
+	ADD R2, R14, R14
+	WORD $0x3cee6824 // ldr q4, [x1, x14]
+	WORD $0x3cee68e5 // ldr q5, [x7, x14]
+	WORD $0x3cee6903 // ldr q3, [x8, x14]
+	WORD $0x3cee6921 // ldr q1, [x9, x14]
+	WORD $0x3cee6947 // ldr q7, [x10, x14]
+	WORD $0x3cee6966 // ldr q6, [x11, x14]
+	WORD $0x3cee6988 // ldr q8, [x12, x14]
+	WORD $0x3cee69a2 // ldr q2, [x13, x14]
+	WORD $0x4e23d4a0 // fadd v0.4s, v5.4s, v3.4s
+	WORD $0x4ea3d4a3 // fsub v3.4s, v5.4s, v3.4s
+	WORD $0x4e27d425 // fadd v5.4s, v1.4s, v7.4s
+	WORD $0x4ea7d427 // fsub v7.4s, v1.4s, v7.4s
+	WORD $0x4e28d4c1 // fadd v1.4s, v6.4s, v8.4s
+	WORD $0x4ea8d4c8 // fsub v8.4s, v6.4s, v8.4s
+	WORD $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4f9f1024 // fmla v4.4s, v1.4s, v31.s[0]
+	FMOVQ F4, 384(R22)
+	VMOV V3.B16, V4.B16
+	WORD $0x4fbf10e4 // fmla v4.4s, v7.4s, v31.s[1]
+	WORD $0x4f9f1904 // fmla v4.4s, v8.4s, v31.s[2]
+	FMOVQ F4, 400(R22)
+	VMOV V0.B16, V4.B16
+	WORD $0x4fbf18a4 // fmla v4.4s, v5.4s, v31.s[3]
+	WORD $0x4f9e1024 // fmla v4.4s, v1.4s, v30.s[0]
+	FMOVQ F4, 416(R22)
+	VMOV V3.B16, V4.B16
+	WORD $0x4f9e10e4 // fmla v4.4s, v7.4s, v30.s[0]
+	WORD $0x4fbf1904 // fmla v4.4s, v8.4s, v31.s[3]
+	FMOVQ F4, 432(R22)
+	WORD $0x4f9f18a0 // fmla v0.4s, v5.4s, v31.s[2]
+	WORD $0x4fbf1020 // fmla v0.4s, v1.4s, v31.s[1]
+	FMOVQ F0, 448(R22)
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	WORD $0x4f9f10e3 // fmla v3.4s, v7.4s, v31.s[0]
+	WORD $0x4e28d468 // fadd v8.4s, v3.4s, v8.4s
+	FMOVQ F8, 464(R22)
+	ADD R2, R14, R14
+	WORD $0x3cee6828 // ldr q8, [x1, x14]
+	WORD $0x3cee68e3 // ldr q3, [x7, x14]
+	WORD $0x3cee6907 // ldr q7, [x8, x14]
+	WORD $0x3cee6922 // ldr q2, [x9, x14]
+	WORD $0x3cee6940 // ldr q0, [x10, x14]
+	WORD $0x3cee6961 // ldr q1, [x11, x14]
+	WORD $0x3cee6985 // ldr q5, [x12, x14]
+	WORD $0x3cee69a4 // ldr q4, [x13, x14]
+	WORD $0x4e27d466 // fadd v6.4s, v3.4s, v7.4s
+	WORD $0x4ea7d467 // fsub v7.4s, v3.4s, v7.4s
+	WORD $0x4e20d443 // fadd v3.4s, v2.4s, v0.4s
+	WORD $0x4ea0d440 // fsub v0.4s, v2.4s, v0.4s
+	WORD $0x4e25d422 // fadd v2.4s, v1.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
+	WORD $0x4e23d508 // fadd v8.4s, v8.4s, v3.4s
+	WORD $0x4f9f1048 // fmla v8.4s, v2.4s, v31.s[0]
+	FMOVQ F8, 480(R22)
+	VMOV V7.B16, V8.B16
+	WORD $0x4fbf1008 // fmla v8.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f18a8 // fmla v8.4s, v5.4s, v31.s[2]
+	FMOVQ F8, 496(R22)
+	VMOV V6.B16, V8.B16
+	WORD $0x4fbf1868 // fmla v8.4s, v3.4s, v31.s[3]
+	WORD $0x4f9e1048 // fmla v8.4s, v2.4s, v30.s[0]
+	FMOVQ F8, 512(R22)
+	VMOV V7.B16, V8.B16
+	WORD $0x4f9e1008 // fmla v8.4s, v0.4s, v30.s[0]
+	WORD $0x4fbf18a8 // fmla v8.4s, v5.4s, v31.s[3]
+	FMOVQ F8, 528(R22)
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4fbf1046 // fmla v6.4s, v2.4s, v31.s[1]
+	FMOVQ F6, 544(R22)
+	WORD $0x4e27d487 // fadd v7.4s, v4.4s, v7.4s
+	WORD $0x4f9f1007 // fmla v7.4s, v0.4s, v31.s[0]
+	WORD $0x4e25d4e5 // fadd v5.4s, v7.4s, v5.4s
+	FMOVQ F5, 560(R22)
+	ADD R2, R14, R14
+	WORD $0x3cee6825 // ldr q5, [x1, x14]
+	WORD $0x3cee68e7 // ldr q7, [x7, x14]
+	WORD $0x3cee6900 // ldr q0, [x8, x14]
+	WORD $0x3cee6924 // ldr q4, [x9, x14]
+	WORD $0x3cee6946 // ldr q6, [x10, x14]
+	WORD $0x3cee6962 // ldr q2, [x11, x14]
+	WORD $0x3cee6983 // ldr q3, [x12, x14]
+	WORD $0x3cee69a8 // ldr q8, [x13, x14]
+	WORD $0x4e20d4e1 // fadd v1.4s, v7.4s, v0.4s
+	WORD $0x4ea0d4e0 // fsub v0.4s, v7.4s, v0.4s
+	WORD $0x4e26d487 // fadd v7.4s, v4.4s, v6.4s
+	WORD $0x4ea6d486 // fsub v6.4s, v4.4s, v6.4s
+	WORD $0x4e23d444 // fadd v4.4s, v2.4s, v3.4s
+	WORD $0x4ea3d443 // fsub v3.4s, v2.4s, v3.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	WORD $0x4f9f1085 // fmla v5.4s, v4.4s, v31.s[0]
+	FMOVQ F5, 576(R22)
+	VMOV V0.B16, V5.B16
+	WORD $0x4fbf10c5 // fmla v5.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f1865 // fmla v5.4s, v3.4s, v31.s[2]
+	FMOVQ F5, 592(R22)
+	VMOV V1.B16, V5.B16
+	WORD $0x4fbf18e5 // fmla v5.4s, v7.4s, v31.s[3]
+	WORD $0x4f9e1085 // fmla v5.4s, v4.4s, v30.s[0]
+	FMOVQ F5, 608(R22)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9e10c5 // fmla v5.4s, v6.4s, v30.s[0]
+	WORD $0x4fbf1865 // fmla v5.4s, v3.4s, v31.s[3]
+	FMOVQ F5, 624(R22)
+	WORD $0x4f9f18e1 // fmla v1.4s, v7.4s, v31.s[2]
+	WORD $0x4fbf1081 // fmla v1.4s, v4.4s, v31.s[1]
+	FMOVQ F1, 640(R22)
+	WORD $0x4e20d500 // fadd v0.4s, v8.4s, v0.4s
+	WORD $0x4f9f10c0 // fmla v0.4s, v6.4s, v31.s[0]
+	WORD $0x4e23d403 // fadd v3.4s, v0.4s, v3.4s
+	FMOVQ F3, 656(R22)
+	ADD R2, R14, R14
+	WORD $0x3cee6823 // ldr q3, [x1, x14]
+	WORD $0x3cee68e0 // ldr q0, [x7, x14]
+	WORD $0x3cee6906 // ldr q6, [x8, x14]
+	WORD $0x3cee6928 // ldr q8, [x9, x14]
+	WORD $0x3cee6941 // ldr q1, [x10, x14]
+	WORD $0x3cee6964 // ldr q4, [x11, x14]
+	WORD $0x3cee6987 // ldr q7, [x12, x14]
+	WORD $0x3cee69a5 // ldr q5, [x13, x14]
+	WORD $0x4e26d402 // fadd v2.4s, v0.4s, v6.4s
+	WORD $0x4ea6d406 // fsub v6.4s, v0.4s, v6.4s
+	WORD $0x4e21d500 // fadd v0.4s, v8.4s, v1.4s
+	WORD $0x4ea1d501 // fsub v1.4s, v8.4s, v1.4s
+	WORD $0x4e27d488 // fadd v8.4s, v4.4s, v7.4s
+	WORD $0x4ea7d487 // fsub v7.4s, v4.4s, v7.4s
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e20d463 // fadd v3.4s, v3.4s, v0.4s
+	WORD $0x4f9f1103 // fmla v3.4s, v8.4s, v31.s[0]
+	FMOVQ F3, 672(R22)
+	VMOV V6.B16, V3.B16
+	WORD $0x4fbf1023 // fmla v3.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f18e3 // fmla v3.4s, v7.4s, v31.s[2]
+	FMOVQ F3, 688(R22)
+	VMOV V2.B16, V3.B16
+	WORD $0x4fbf1803 // fmla v3.4s, v0.4s, v31.s[3]
+	WORD $0x4f9e1103 // fmla v3.4s, v8.4s, v30.s[0]
+	FMOVQ F3, 704(R22)
+	VMOV V6.B16, V3.B16
+	WORD $0x4f9e1023 // fmla v3.4s, v1.4s, v30.s[0]
+	WORD $0x4fbf18e3 // fmla v3.4s, v7.4s, v31.s[3]
+	FMOVQ F3, 720(R22)
+	WORD $0x4f9f1802 // fmla v2.4s, v0.4s, v31.s[2]
+	WORD $0x4fbf1102 // fmla v2.4s, v8.4s, v31.s[1]
+	FMOVQ F2, 736(R22)
+	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
+	WORD $0x4f9f1026 // fmla v6.4s, v1.4s, v31.s[0]
+	WORD $0x4e27d4c7 // fadd v7.4s, v6.4s, v7.4s
+	FMOVQ F7, 752(R22)
+	FMOVQ 0(R22), F7
+	FMOVQ 96(R22), F6
+	FMOVQ 192(R22), F1
+	FMOVQ 288(R22), F5
+	FMOVQ 384(R22), F2
+	FMOVQ 480(R22), F8
+	FMOVQ 576(R22), F0
+	FMOVQ 672(R22), F3
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e22d4a6 // fadd v6.4s, v5.4s, v2.4s
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	WORD $0x4e20d505 // fadd v5.4s, v8.4s, v0.4s
+	WORD $0x4ea0d500 // fsub v0.4s, v8.4s, v0.4s
+	WORD $0x4e24d4e7 // fadd v7.4s, v7.4s, v4.4s
+	WORD $0x4e26d4e7 // fadd v7.4s, v7.4s, v6.4s
+	WORD $0x4f9f10a7 // fmla v7.4s, v5.4s, v31.s[0]
+	VMOV V1.B16, V8.B16
+	WORD $0x4fbf1048 // fmla v8.4s, v2.4s, v31.s[1]
+	WORD $0x4f9f1808 // fmla v8.4s, v0.4s, v31.s[2]
+	VMOV V4.B16, V9.B16
+	WORD $0x4fbf18c9 // fmla v9.4s, v6.4s, v31.s[3]
+	WORD $0x4f9e10a9 // fmla v9.4s, v5.4s, v30.s[0]
+	VMOV V1.B16, V10.B16
+	WORD $0x4f9e104a // fmla v10.4s, v2.4s, v30.s[0]
+	WORD $0x4fbf180a // fmla v10.4s, v0.4s, v31.s[3]
+	WORD $0x4f9f18c4 // fmla v4.4s, v6.4s, v31.s[2]
+	WORD $0x4fbf10a4 // fmla v4.4s, v5.4s, v31.s[1]
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	WORD $0x4f9f1041 // fmla v1.4s, v2.4s, v31.s[0]
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	MOVD R5, R21
+	FMOVQ 0(R21), F1
+	WORD $0x4ea0c821 // fcmgt v1.4s, v1.4s, #0.0
+	WORD $0x4e211ce1 // and v1.16b, v7.16b, v1.16b
+	FMOVQ F1, 0(R3)
+	ADD R6, R21, R21
+	FMOVQ 0(R21), F1
+	WORD $0x4ea0c821 // fcmgt v1.4s, v1.4s, #0.0
+	WORD $0x4e211d01 // and v1.16b, v8.16b, v1.16b
+	FMOVQ F1, 0(R15)
+	ADD R6, R21, R21
+	FMOVQ 0(R21), F1
+	WORD $0x4ea0c821 // fcmgt v1.4s, v1.4s, #0.0
+	WORD $0x4e211d21 // and v1.16b, v9.16b, v1.16b
+	FMOVQ F1, 0(R16)
+	ADD R6, R21, R21
+	FMOVQ 0(R21), F1
+	WORD $0x4ea0c821 // fcmgt v1.4s, v1.4s, #0.0
+	WORD $0x4e211d41 // and v1.16b, v10.16b, v1.16b
+	FMOVQ F1, 0(R17)
+	ADD R6, R21, R21
+	FMOVQ 0(R21), F1
+	WORD $0x4ea0c821 // fcmgt v1.4s, v1.4s, #0.0
+	WORD $0x4e211c81 // and v1.16b, v4.16b, v1.16b
+	FMOVQ F1, 0(R19)
+	ADD R6, R21, R21
+	FMOVQ 0(R21), F1
+	WORD $0x4ea0c821 // fcmgt v1.4s, v1.4s, #0.0
+	WORD $0x4e211c01 // and v1.16b, v0.16b, v1.16b
+	FMOVQ F1, 0(R20)
+	ADD R6, R21, R21
+	FMOVQ 16(R22), F1
+	FMOVQ 112(R22), F0
+	FMOVQ 208(R22), F4
+	FMOVQ 304(R22), F10
+	FMOVQ 400(R22), F9
+	FMOVQ 496(R22), F8
+	FMOVQ 592(R22), F7
+	FMOVQ 688(R22), F2
+	WORD $0x4e24d403 // fadd v3.4s, v0.4s, v4.4s
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4e29d540 // fadd v0.4s, v10.4s, v9.4s
+	WORD $0x4ea9d549 // fsub v9.4s, v10.4s, v9.4s
+	WORD $0x4e27d50a // fadd v10.4s, v8.4s, v7.4s
+	WORD $0x4ea7d507 // fsub v7.4s, v8.4s, v7.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	WORD $0x4f9f1141 // fmla v1.4s, v10.4s, v31.s[0]
+	VMOV V4.B16, V8.B16
+	WORD $0x4fbf1128 // fmla v8.4s, v9.4s, v31.s[1]
+	WORD $0x4f9f18e8 // fmla v8.4s, v7.4s, v31.s[2]
+	VMOV V3.B16, V5.B16
+	WORD $0x4fbf1805 // fmla v5.4s, v0.4s, v31.s[3]
+	WORD $0x4f9e1145 // fmla v5.4s, v10.4s, v30.s[0]
+	VMOV V4.B16, V6.B16
+	WORD $0x4f9e1126 // fmla v6.4s, v9.4s, v30.s[0]
+	WORD $0x4fbf18e6 // fmla v6.4s, v7.4s, v31.s[3]
+	WORD $0x4f9f1803 // fmla v3.4s, v0.4s, v31.s[2]
+	WORD $0x4fbf1143 // fmla v3.4s, v10.4s, v31.s[1]
+	WORD $0x4e24d444 // fadd v4.4s, v2.4s, v4.4s
+	WORD $0x4f9f1124 // fmla v4.4s, v9.4s, v31.s[0]
+	WORD $0x4e27d487 // fadd v7.4s, v4.4s, v7.4s
+	MOVD R5, R21
+	FMOVQ 64(R21), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c24 // and v4.16b, v1.16b, v4.16b
+	FMOVQ F4, 64(R3)
+	ADD R6, R21, R21
+	FMOVQ 64(R21), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241d04 // and v4.16b, v8.16b, v4.16b
+	FMOVQ F4, 64(R15)
+	ADD R6, R21, R21
+	FMOVQ 64(R21), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241ca4 // and v4.16b, v5.16b, v4.16b
+	FMOVQ F4, 64(R16)
+	ADD R6, R21, R21
+	FMOVQ 64(R21), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241cc4 // and v4.16b, v6.16b, v4.16b
+	FMOVQ F4, 64(R17)
+	ADD R6, R21, R21
+	FMOVQ 64(R21), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c64 // and v4.16b, v3.16b, v4.16b
+	FMOVQ F4, 64(R19)
+	ADD R6, R21, R21
+	FMOVQ 64(R21), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241ce4 // and v4.16b, v7.16b, v4.16b
+	FMOVQ F4, 64(R20)
+	ADD R6, R21, R21
+	FMOVQ 32(R22), F4
+	FMOVQ 128(R22), F7
+	FMOVQ 224(R22), F3
+	FMOVQ 320(R22), F6
+	FMOVQ 416(R22), F5
+	FMOVQ 512(R22), F8
+	FMOVQ 608(R22), F1
+	FMOVQ 704(R22), F9
+	WORD $0x4e23d4e2 // fadd v2.4s, v7.4s, v3.4s
+	WORD $0x4ea3d4e3 // fsub v3.4s, v7.4s, v3.4s
+	WORD $0x4e25d4c7 // fadd v7.4s, v6.4s, v5.4s
+	WORD $0x4ea5d4c5 // fsub v5.4s, v6.4s, v5.4s
+	WORD $0x4e21d506 // fadd v6.4s, v8.4s, v1.4s
+	WORD $0x4ea1d501 // fsub v1.4s, v8.4s, v1.4s
+	WORD $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4f9f10c4 // fmla v4.4s, v6.4s, v31.s[0]
+	VMOV V3.B16, V8.B16
+	WORD $0x4fbf10a8 // fmla v8.4s, v5.4s, v31.s[1]
+	WORD $0x4f9f1828 // fmla v8.4s, v1.4s, v31.s[2]
+	VMOV V2.B16, V10.B16
+	WORD $0x4fbf18ea // fmla v10.4s, v7.4s, v31.s[3]
+	WORD $0x4f9e10ca // fmla v10.4s, v6.4s, v30.s[0]
+	VMOV V3.B16, V0.B16
+	WORD $0x4f9e10a0 // fmla v0.4s, v5.4s, v30.s[0]
+	WORD $0x4fbf1820 // fmla v0.4s, v1.4s, v31.s[3]
+	WORD $0x4f9f18e2 // fmla v2.4s, v7.4s, v31.s[2]
+	WORD $0x4fbf10c2 // fmla v2.4s, v6.4s, v31.s[1]
+	WORD $0x4e23d523 // fadd v3.4s, v9.4s, v3.4s
+	WORD $0x4f9f10a3 // fmla v3.4s, v5.4s, v31.s[0]
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	MOVD R5, R21
+	FMOVQ 128(R21), F3
+	WORD $0x4ea0c863 // fcmgt v3.4s, v3.4s, #0.0
+	WORD $0x4e231c83 // and v3.16b, v4.16b, v3.16b
+	FMOVQ F3, 128(R3)
+	ADD R6, R21, R21
+	FMOVQ 128(R21), F3
+	WORD $0x4ea0c863 // fcmgt v3.4s, v3.4s, #0.0
+	WORD $0x4e231d03 // and v3.16b, v8.16b, v3.16b
+	FMOVQ F3, 128(R15)
+	ADD R6, R21, R21
+	FMOVQ 128(R21), F3
+	WORD $0x4ea0c863 // fcmgt v3.4s, v3.4s, #0.0
+	WORD $0x4e231d43 // and v3.16b, v10.16b, v3.16b
+	FMOVQ F3, 128(R16)
+	ADD R6, R21, R21
+	FMOVQ 128(R21), F3
+	WORD $0x4ea0c863 // fcmgt v3.4s, v3.4s, #0.0
+	WORD $0x4e231c03 // and v3.16b, v0.16b, v3.16b
+	FMOVQ F3, 128(R17)
+	ADD R6, R21, R21
+	FMOVQ 128(R21), F3
+	WORD $0x4ea0c863 // fcmgt v3.4s, v3.4s, #0.0
+	WORD $0x4e231c43 // and v3.16b, v2.16b, v3.16b
+	FMOVQ F3, 128(R19)
+	ADD R6, R21, R21
+	FMOVQ 128(R21), F3
+	WORD $0x4ea0c863 // fcmgt v3.4s, v3.4s, #0.0
+	WORD $0x4e231c23 // and v3.16b, v1.16b, v3.16b
+	FMOVQ F3, 128(R20)
+	ADD R6, R21, R21
+	FMOVQ 48(R22), F3
+	FMOVQ 144(R22), F1
+	FMOVQ 240(R22), F2
+	FMOVQ 336(R22), F0
+	FMOVQ 432(R22), F10
+	FMOVQ 528(R22), F8
+	FMOVQ 624(R22), F4
+	FMOVQ 720(R22), F5
+	WORD $0x4e22d429 // fadd v9.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e2ad401 // fadd v1.4s, v0.4s, v10.4s
+	WORD $0x4eaad40a // fsub v10.4s, v0.4s, v10.4s
+	WORD $0x4e24d500 // fadd v0.4s, v8.4s, v4.4s
+	WORD $0x4ea4d504 // fsub v4.4s, v8.4s, v4.4s
+	WORD $0x4e29d463 // fadd v3.4s, v3.4s, v9.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	WORD $0x4f9f1003 // fmla v3.4s, v0.4s, v31.s[0]
+	VMOV V2.B16, V8.B16
+	WORD $0x4fbf1148 // fmla v8.4s, v10.4s, v31.s[1]
+	WORD $0x4f9f1888 // fmla v8.4s, v4.4s, v31.s[2]
+	VMOV V9.B16, V6.B16
+	WORD $0x4fbf1826 // fmla v6.4s, v1.4s, v31.s[3]
+	WORD $0x4f9e1006 // fmla v6.4s, v0.4s, v30.s[0]
+	VMOV V2.B16, V7.B16
+	WORD $0x4f9e1147 // fmla v7.4s, v10.4s, v30.s[0]
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9f1829 // fmla v9.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1009 // fmla v9.4s, v0.4s, v31.s[1]
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1142 // fmla v2.4s, v10.4s, v31.s[0]
+	WORD $0x4e24d444 // fadd v4.4s, v2.4s, v4.4s
+	MOVD R5, R21
+	FMOVQ 192(R21), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
+	FMOVQ F2, 192(R3)
+	ADD R6, R21, R21
+	FMOVQ 192(R21), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221d02 // and v2.16b, v8.16b, v2.16b
+	FMOVQ F2, 192(R15)
+	ADD R6, R21, R21
+	FMOVQ 192(R21), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221cc2 // and v2.16b, v6.16b, v2.16b
+	FMOVQ F2, 192(R16)
+	ADD R6, R21, R21
+	FMOVQ 192(R21), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221ce2 // and v2.16b, v7.16b, v2.16b
+	FMOVQ F2, 192(R17)
+	ADD R6, R21, R21
+	FMOVQ 192(R21), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221d22 // and v2.16b, v9.16b, v2.16b
+	FMOVQ F2, 192(R19)
+	ADD R6, R21, R21
+	FMOVQ 192(R21), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221c82 // and v2.16b, v4.16b, v2.16b
+	FMOVQ F2, 192(R20)
+	ADD R6, R21, R21
+	FMOVQ 64(R22), F2
+	FMOVQ 160(R22), F4
+	FMOVQ 256(R22), F9
+	FMOVQ 352(R22), F7
+	FMOVQ 448(R22), F6
+	FMOVQ 544(R22), F8
+	FMOVQ 640(R22), F3
+	FMOVQ 736(R22), F10
+	WORD $0x4e29d485 // fadd v5.4s, v4.4s, v9.4s
+	WORD $0x4ea9d489 // fsub v9.4s, v4.4s, v9.4s
+	WORD $0x4e26d4e4 // fadd v4.4s, v7.4s, v6.4s
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	WORD $0x4e23d507 // fadd v7.4s, v8.4s, v3.4s
+	WORD $0x4ea3d503 // fsub v3.4s, v8.4s, v3.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	WORD $0x4f9f10e2 // fmla v2.4s, v7.4s, v31.s[0]
+	VMOV V9.B16, V8.B16
+	WORD $0x4fbf10c8 // fmla v8.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f1868 // fmla v8.4s, v3.4s, v31.s[2]
+	VMOV V5.B16, V0.B16
+	WORD $0x4fbf1880 // fmla v0.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e10e0 // fmla v0.4s, v7.4s, v30.s[0]
+	VMOV V9.B16, V1.B16
+	WORD $0x4f9e10c1 // fmla v1.4s, v6.4s, v30.s[0]
+	WORD $0x4fbf1861 // fmla v1.4s, v3.4s, v31.s[3]
+	WORD $0x4f9f1885 // fmla v5.4s, v4.4s, v31.s[2]
+	WORD $0x4fbf10e5 // fmla v5.4s, v7.4s, v31.s[1]
+	WORD $0x4e29d549 // fadd v9.4s, v10.4s, v9.4s
+	WORD $0x4f9f10c9 // fmla v9.4s, v6.4s, v31.s[0]
+	WORD $0x4e23d523 // fadd v3.4s, v9.4s, v3.4s
+	MOVD R5, R21
+	FMOVQ 256(R21), F9
+	WORD $0x4ea0c929 // fcmgt v9.4s, v9.4s, #0.0
+	WORD $0x4e291c49 // and v9.16b, v2.16b, v9.16b
+	FMOVQ F9, 256(R3)
+	ADD R6, R21, R21
+	FMOVQ 256(R21), F9
+	WORD $0x4ea0c929 // fcmgt v9.4s, v9.4s, #0.0
+	WORD $0x4e291d09 // and v9.16b, v8.16b, v9.16b
+	FMOVQ F9, 256(R15)
+	ADD R6, R21, R21
+	FMOVQ 256(R21), F9
+	WORD $0x4ea0c929 // fcmgt v9.4s, v9.4s, #0.0
+	WORD $0x4e291c09 // and v9.16b, v0.16b, v9.16b
+	FMOVQ F9, 256(R16)
+	ADD R6, R21, R21
+	FMOVQ 256(R21), F9
+	WORD $0x4ea0c929 // fcmgt v9.4s, v9.4s, #0.0
+	WORD $0x4e291c29 // and v9.16b, v1.16b, v9.16b
+	FMOVQ F9, 256(R17)
+	ADD R6, R21, R21
+	FMOVQ 256(R21), F9
+	WORD $0x4ea0c929 // fcmgt v9.4s, v9.4s, #0.0
+	WORD $0x4e291ca9 // and v9.16b, v5.16b, v9.16b
+	FMOVQ F9, 256(R19)
+	ADD R6, R21, R21
+	FMOVQ 256(R21), F9
+	WORD $0x4ea0c929 // fcmgt v9.4s, v9.4s, #0.0
+	WORD $0x4e291c69 // and v9.16b, v3.16b, v9.16b
+	FMOVQ F9, 256(R20)
+	ADD R6, R21, R21
+	FMOVQ 80(R22), F9
+	FMOVQ 176(R22), F3
+	FMOVQ 272(R22), F5
+	FMOVQ 368(R22), F1
+	FMOVQ 464(R22), F0
+	FMOVQ 560(R22), F8
+	FMOVQ 656(R22), F2
+	FMOVQ 752(R22), F6
+	WORD $0x4e25d46a // fadd v10.4s, v3.4s, v5.4s
+	WORD $0x4ea5d465 // fsub v5.4s, v3.4s, v5.4s
+	WORD $0x4e20d423 // fadd v3.4s, v1.4s, v0.4s
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x4e22d501 // fadd v1.4s, v8.4s, v2.4s
+	WORD $0x4ea2d502 // fsub v2.4s, v8.4s, v2.4s
+	WORD $0x4e2ad529 // fadd v9.4s, v9.4s, v10.4s
+	WORD $0x4e23d529 // fadd v9.4s, v9.4s, v3.4s
+	WORD $0x4f9f1029 // fmla v9.4s, v1.4s, v31.s[0]
+	VMOV V5.B16, V8.B16
+	WORD $0x4fbf1008 // fmla v8.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1848 // fmla v8.4s, v2.4s, v31.s[2]
+	VMOV V10.B16, V7.B16
+	WORD $0x4fbf1867 // fmla v7.4s, v3.4s, v31.s[3]
+	WORD $0x4f9e1027 // fmla v7.4s, v1.4s, v30.s[0]
+	VMOV V5.B16, V4.B16
+	WORD $0x4f9e1004 // fmla v4.4s, v0.4s, v30.s[0]
+	WORD $0x4fbf1844 // fmla v4.4s, v2.4s, v31.s[3]
+	WORD $0x4f9f186a // fmla v10.4s, v3.4s, v31.s[2]
+	WORD $0x4fbf102a // fmla v10.4s, v1.4s, v31.s[1]
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	WORD $0x4f9f1005 // fmla v5.4s, v0.4s, v31.s[0]
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	MOVD R5, R21
+	FMOVQ 320(R21), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251d25 // and v5.16b, v9.16b, v5.16b
+	FMOVQ F5, 320(R3)
+	ADD R6, R21, R21
+	FMOVQ 320(R21), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251d05 // and v5.16b, v8.16b, v5.16b
+	FMOVQ F5, 320(R15)
+	ADD R6, R21, R21
+	FMOVQ 320(R21), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251ce5 // and v5.16b, v7.16b, v5.16b
+	FMOVQ F5, 320(R16)
+	ADD R6, R21, R21
+	FMOVQ 320(R21), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c85 // and v5.16b, v4.16b, v5.16b
+	FMOVQ F5, 320(R17)
+	ADD R6, R21, R21
+	FMOVQ 320(R21), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251d45 // and v5.16b, v10.16b, v5.16b
+	FMOVQ F5, 320(R19)
+	ADD R6, R21, R21
+	FMOVQ 320(R21), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c45 // and v5.16b, v2.16b, v5.16b
+	FMOVQ F5, 320(R20)
+	ADD R6, R21, R21
+	ADD $16, R1, R1
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R3, R3
+	ADD $16, R15, R15
+	ADD $16, R16, R16
+	ADD $16, R17, R17
+	ADD $16, R19, R19
+	ADD $16, R20, R20
+	ADD $16, R5, R5
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $320, R3, R3
+	ADD $320, R15, R15
+	ADD $320, R16, R16
+	ADD $320, R17, R17
+	ADD $320, R19, R19
+	ADD $320, R20, R20
+	ADD $320, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoGrad6NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+TEXT ·winoGrad6NEON(SB), 0, $768-40
+	MOVD tiles+0(FP), R0
+	MOVD dy+8(FP), R1
+	MOVD dyRow+16(FP), R2
+	LSL $2, R2, R2
+	MOVD v+24(FP), R3
+	MOVD vStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R2, R5, R6
+	ADD R2, R6, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R4, R3, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	ADD R4, R13, R14
+	ADD R4, R14, R15
+	ADD R4, R15, R16
+	MOVD $8, R17
+	MUL R17, R4, R4
+	MOVD $tmp-768(SP), R19
+	MOVD $winoGrad6NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+	FMOVQ 16(R25), F30
+tile:
+	MOVD $4, R2
+quarter:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R5), F1
+	FMOVQ 0(R6), F2
+	FMOVQ 0(R7), F3
+	FMOVQ 0(R8), F4
+	FMOVQ 0(R9), F5
+	FMOVQ F0, 0(R19)
+	FMOVQ F5, 672(R19)
+	WORD $0x4e22d406 // fadd v6.4s, v0.4s, v2.4s
+	WORD $0x4e23d427 // fadd v7.4s, v1.4s, v3.4s
+	VMOV V0.B16, V8.B16
+	WORD $0x4f9f1048 // fmla v8.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9029 // fmul v9.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e10a9 // fmla v9.4s, v5.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	FMOVQ F10, 96(R19)
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	FMOVQ F7, 192(R19)
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	FMOVQ F7, 288(R19)
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	FMOVQ F9, 384(R19)
+	WORD $0x4f9e9000 // fmul v0.4s, v0.4s, v30.s[0]
+	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf1080 // fmla v0.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9821 // fmul v1.4s, v1.4s, v31.s[3]
+	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4e25d401 // fadd v1.4s, v0.4s, v5.4s
+	FMOVQ F1, 480(R19)
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	FMOVQ F5, 576(R19)
+	FMOVQ 64(R1), F5
+	FMOVQ 64(R5), F0
+	FMOVQ 64(R6), F1
+	FMOVQ 64(R7), F3
+	FMOVQ 64(R8), F4
+	FMOVQ 64(R9), F2
+	FMOVQ F5, 16(R19)
+	FMOVQ F2, 688(R19)
+	WORD $0x4e21d4a9 // fadd v9.4s, v5.4s, v1.4s
+	WORD $0x4e23d408 // fadd v8.4s, v0.4s, v3.4s
+	VMOV V5.B16, V7.B16
+	WORD $0x4f9f1027 // fmla v7.4s, v1.4s, v31.s[0]
+	WORD $0x4fbf9006 // fmul v6.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e22d508 // fadd v8.4s, v8.4s, v2.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1046 // fmla v6.4s, v2.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	FMOVQ F10, 112(R19)
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	FMOVQ F8, 208(R19)
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	FMOVQ F8, 304(R19)
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	FMOVQ F6, 400(R19)
+	WORD $0x4f9e90a5 // fmul v5.4s, v5.4s, v30.s[0]
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1085 // fmla v5.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9800 // fmul v0.4s, v0.4s, v31.s[3]
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	FMOVQ F0, 496(R19)
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	FMOVQ F2, 592(R19)
+	FMOVQ 128(R1), F2
+	FMOVQ 128(R5), F5
+	FMOVQ 128(R6), F0
+	FMOVQ 128(R7), F3
+	FMOVQ 128(R8), F4
+	FMOVQ 128(R9), F1
+	FMOVQ F2, 32(R19)
+	FMOVQ F1, 704(R19)
+	WORD $0x4e20d446 // fadd v6.4s, v2.4s, v0.4s
+	WORD $0x4e23d4a7 // fadd v7.4s, v5.4s, v3.4s
+	VMOV V2.B16, V8.B16
+	WORD $0x4f9f1008 // fmla v8.4s, v0.4s, v31.s[0]
+	WORD $0x4fbf90a9 // fmul v9.4s, v5.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e21d4e7 // fadd v7.4s, v7.4s, v1.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1029 // fmla v9.4s, v1.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	FMOVQ F10, 128(R19)
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	FMOVQ F7, 224(R19)
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	FMOVQ F7, 320(R19)
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	FMOVQ F9, 416(R19)
+	WORD $0x4f9e9042 // fmul v2.4s, v2.4s, v30.s[0]
+	WORD $0x4f9f1802 // fmla v2.4s, v0.4s, v31.s[2]
+	WORD $0x4fbf1082 // fmla v2.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf98a5 // fmul v5.4s, v5.4s, v31.s[3]
+	WORD $0x4f9f1065 // fmla v5.4s, v3.4s, v31.s[0]
+	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
+	WORD $0x4e21d445 // fadd v5.4s, v2.4s, v1.4s
+	FMOVQ F5, 512(R19)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	FMOVQ F1, 608(R19)
+	FMOVQ 192(R1), F1
+	FMOVQ 192(R5), F2
+	FMOVQ 192(R6), F5
+	FMOVQ 192(R7), F3
+	FMOVQ 192(R8), F4
+	FMOVQ 192(R9), F0
+	FMOVQ F1, 48(R19)
+	FMOVQ F0, 720(R19)
+	WORD $0x4e25d429 // fadd v9.4s, v1.4s, v5.4s
+	WORD $0x4e23d448 // fadd v8.4s, v2.4s, v3.4s
+	VMOV V1.B16, V7.B16
+	WORD $0x4f9f10a7 // fmla v7.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9046 // fmul v6.4s, v2.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1006 // fmla v6.4s, v0.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	FMOVQ F10, 144(R19)
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	FMOVQ F8, 240(R19)
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	FMOVQ F8, 336(R19)
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	FMOVQ F6, 432(R19)
+	WORD $0x4f9e9021 // fmul v1.4s, v1.4s, v30.s[0]
+	WORD $0x4f9f18a1 // fmla v1.4s, v5.4s, v31.s[2]
+	WORD $0x4fbf1081 // fmla v1.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9842 // fmul v2.4s, v2.4s, v31.s[3]
+	WORD $0x4f9f1062 // fmla v2.4s, v3.4s, v31.s[0]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 528(R19)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 624(R19)
+	FMOVQ 256(R1), F0
+	FMOVQ 256(R5), F1
+	FMOVQ 256(R6), F2
+	FMOVQ 256(R7), F3
+	FMOVQ 256(R8), F4
+	FMOVQ 256(R9), F5
+	FMOVQ F0, 64(R19)
+	FMOVQ F5, 736(R19)
+	WORD $0x4e22d406 // fadd v6.4s, v0.4s, v2.4s
+	WORD $0x4e23d427 // fadd v7.4s, v1.4s, v3.4s
+	VMOV V0.B16, V8.B16
+	WORD $0x4f9f1048 // fmla v8.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9029 // fmul v9.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e10a9 // fmla v9.4s, v5.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	FMOVQ F10, 160(R19)
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	FMOVQ F7, 256(R19)
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	FMOVQ F7, 352(R19)
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	FMOVQ F9, 448(R19)
+	WORD $0x4f9e9000 // fmul v0.4s, v0.4s, v30.s[0]
+	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf1080 // fmla v0.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9821 // fmul v1.4s, v1.4s, v31.s[3]
+	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4e25d401 // fadd v1.4s, v0.4s, v5.4s
+	FMOVQ F1, 544(R19)
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	FMOVQ F5, 640(R19)
+	FMOVQ 320(R1), F5
+	FMOVQ 320(R5), F0
+	FMOVQ 320(R6), F1
+	FMOVQ 320(R7), F3
+	FMOVQ 320(R8), F4
+	FMOVQ 320(R9), F2
+	FMOVQ F5, 80(R19)
+	FMOVQ F2, 752(R19)
+	WORD $0x4e21d4a9 // fadd v9.4s, v5.4s, v1.4s
+	WORD $0x4e23d408 // fadd v8.4s, v0.4s, v3.4s
+	VMOV V5.B16, V7.B16
+	WORD $0x4f9f1027 // fmla v7.4s, v1.4s, v31.s[0]
+	WORD $0x4fbf9006 // fmul v6.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e22d508 // fadd v8.4s, v8.4s, v2.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1046 // fmla v6.4s, v2.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	FMOVQ F10, 176(R19)
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	FMOVQ F8, 272(R19)
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	FMOVQ F8, 368(R19)
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	FMOVQ F6, 464(R19)
+	WORD $0x4f9e90a5 // fmul v5.4s, v5.4s, v30.s[0]
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1085 // fmla v5.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9800 // fmul v0.4s, v0.4s, v31.s[3]
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	FMOVQ F0, 560(R19)
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	FMOVQ F2, 656(R19)
+	MOVD $0, R17
+	FMOVQ 0(R19), F2
+	FMOVQ 16(R19), F5
+	FMOVQ 32(R19), F0
+	FMOVQ 48(R19), F3
+	FMOVQ 64(R19), F4
+	FMOVQ 80(R19), F1
+	WORD $0x3cb16862 // str q2, [x3, x17]
+	WORD $0x3cb16a01 // str q1, [x16, x17]
+	WORD $0x4e20d446 // fadd v6.4s, v2.4s, v0.4s
+	WORD $0x4e23d4a7 // fadd v7.4s, v5.4s, v3.4s
+	VMOV V2.B16, V8.B16
+	WORD $0x4f9f1008 // fmla v8.4s, v0.4s, v31.s[0]
+	WORD $0x4fbf90a9 // fmul v9.4s, v5.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e21d4e7 // fadd v7.4s, v7.4s, v1.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1029 // fmla v9.4s, v1.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	WORD $0x3cb1694a // str q10, [x10, x17]
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	WORD $0x3cb16967 // str q7, [x11, x17]
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	WORD $0x3cb16987 // str q7, [x12, x17]
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	WORD $0x3cb169a9 // str q9, [x13, x17]
+	WORD $0x4f9e9042 // fmul v2.4s, v2.4s, v30.s[0]
+	WORD $0x4f9f1802 // fmla v2.4s, v0.4s, v31.s[2]
+	WORD $0x4fbf1082 // fmla v2.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf98a5 // fmul v5.4s, v5.4s, v31.s[3]
+	WORD $0x4f9f1065 // fmla v5.4s, v3.4s, v31.s[0]
+	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
+	WORD $0x4e21d445 // fadd v5.4s, v2.4s, v1.4s
+	WORD $0x3cb169c5 // str q5, [x14, x17]
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x3cb169e1 // str q1, [x15, x17]
+	ADD R4, R17, R17
+	FMOVQ 96(R19), F1
+	FMOVQ 112(R19), F2
+	FMOVQ 128(R19), F5
+	FMOVQ 144(R19), F3
+	FMOVQ 160(R19), F4
+	FMOVQ 176(R19), F0
+	WORD $0x3cb16861 // str q1, [x3, x17]
+	WORD $0x3cb16a00 // str q0, [x16, x17]
+	WORD $0x4e25d429 // fadd v9.4s, v1.4s, v5.4s
+	WORD $0x4e23d448 // fadd v8.4s, v2.4s, v3.4s
+	VMOV V1.B16, V7.B16
+	WORD $0x4f9f10a7 // fmla v7.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9046 // fmul v6.4s, v2.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1006 // fmla v6.4s, v0.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	WORD $0x3cb1694a // str q10, [x10, x17]
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	WORD $0x3cb16968 // str q8, [x11, x17]
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	WORD $0x3cb16988 // str q8, [x12, x17]
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	WORD $0x3cb169a6 // str q6, [x13, x17]
+	WORD $0x4f9e9021 // fmul v1.4s, v1.4s, v30.s[0]
+	WORD $0x4f9f18a1 // fmla v1.4s, v5.4s, v31.s[2]
+	WORD $0x4fbf1081 // fmla v1.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9842 // fmul v2.4s, v2.4s, v31.s[3]
+	WORD $0x4f9f1062 // fmla v2.4s, v3.4s, v31.s[0]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cb169c2 // str q2, [x14, x17]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cb169e0 // str q0, [x15, x17]
+	ADD R4, R17, R17
+	FMOVQ 192(R19), F0
+	FMOVQ 208(R19), F1
+	FMOVQ 224(R19), F2
+	FMOVQ 240(R19), F3
+	FMOVQ 256(R19), F4
+	FMOVQ 272(R19), F5
+	WORD $0x3cb16860 // str q0, [x3, x17]
+	WORD $0x3cb16a05 // str q5, [x16, x17]
+	WORD $0x4e22d406 // fadd v6.4s, v0.4s, v2.4s
+	WORD $0x4e23d427 // fadd v7.4s, v1.4s, v3.4s
+	VMOV V0.B16, V8.B16
+	WORD $0x4f9f1048 // fmla v8.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9029 // fmul v9.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e10a9 // fmla v9.4s, v5.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	WORD $0x3cb1694a // str q10, [x10, x17]
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	WORD $0x3cb16967 // str q7, [x11, x17]
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	WORD $0x3cb16987 // str q7, [x12, x17]
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	WORD $0x3cb169a9 // str q9, [x13, x17]
+	WORD $0x4f9e9000 // fmul v0.4s, v0.4s, v30.s[0]
+	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf1080 // fmla v0.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9821 // fmul v1.4s, v1.4s, v31.s[3]
+	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4e25d401 // fadd v1.4s, v0.4s, v5.4s
+	WORD $0x3cb169c1 // str q1, [x14, x17]
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	WORD $0x3cb169e5 // str q5, [x15, x17]
+	ADD R4, R17, R17
+	FMOVQ 288(R19), F5
+	FMOVQ 304(R19), F0
+	FMOVQ 320(R19), F1
+	FMOVQ 336(R19), F3
+	FMOVQ 352(R19), F4
+	FMOVQ 368(R19), F2
+	WORD $0x3cb16865 // str q5, [x3, x17]
+	WORD $0x3cb16a02 // str q2, [x16, x17]
+	WORD $0x4e21d4a9 // fadd v9.4s, v5.4s, v1.4s
+	WORD $0x4e23d408 // fadd v8.4s, v0.4s, v3.4s
+	VMOV V5.B16, V7.B16
+	WORD $0x4f9f1027 // fmla v7.4s, v1.4s, v31.s[0]
+	WORD $0x4fbf9006 // fmul v6.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e22d508 // fadd v8.4s, v8.4s, v2.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1046 // fmla v6.4s, v2.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	WORD $0x3cb1694a // str q10, [x10, x17]
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	WORD $0x3cb16968 // str q8, [x11, x17]
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	WORD $0x3cb16988 // str q8, [x12, x17]
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	WORD $0x3cb169a6 // str q6, [x13, x17]
+	WORD $0x4f9e90a5 // fmul v5.4s, v5.4s, v30.s[0]
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1085 // fmla v5.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9800 // fmul v0.4s, v0.4s, v31.s[3]
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	WORD $0x3cb169c0 // str q0, [x14, x17]
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	WORD $0x3cb169e2 // str q2, [x15, x17]
+	ADD R4, R17, R17
+	FMOVQ 384(R19), F2
+	FMOVQ 400(R19), F5
+	FMOVQ 416(R19), F0
+	FMOVQ 432(R19), F3
+	FMOVQ 448(R19), F4
+	FMOVQ 464(R19), F1
+	WORD $0x3cb16862 // str q2, [x3, x17]
+	WORD $0x3cb16a01 // str q1, [x16, x17]
+	WORD $0x4e20d446 // fadd v6.4s, v2.4s, v0.4s
+	WORD $0x4e23d4a7 // fadd v7.4s, v5.4s, v3.4s
+	VMOV V2.B16, V8.B16
+	WORD $0x4f9f1008 // fmla v8.4s, v0.4s, v31.s[0]
+	WORD $0x4fbf90a9 // fmul v9.4s, v5.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e21d4e7 // fadd v7.4s, v7.4s, v1.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1029 // fmla v9.4s, v1.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	WORD $0x3cb1694a // str q10, [x10, x17]
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	WORD $0x3cb16967 // str q7, [x11, x17]
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	WORD $0x3cb16987 // str q7, [x12, x17]
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	WORD $0x3cb169a9 // str q9, [x13, x17]
+	WORD $0x4f9e9042 // fmul v2.4s, v2.4s, v30.s[0]
+	WORD $0x4f9f1802 // fmla v2.4s, v0.4s, v31.s[2]
+	WORD $0x4fbf1082 // fmla v2.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf98a5 // fmul v5.4s, v5.4s, v31.s[3]
+	WORD $0x4f9f1065 // fmla v5.4s, v3.4s, v31.s[0]
+	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
+	WORD $0x4e21d445 // fadd v5.4s, v2.4s, v1.4s
+	WORD $0x3cb169c5 // str q5, [x14, x17]
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x3cb169e1 // str q1, [x15, x17]
+	ADD R4, R17, R17
+	FMOVQ 480(R19), F1
+	FMOVQ 496(R19), F2
+	FMOVQ 512(R19), F5
+	FMOVQ 528(R19), F3
+	FMOVQ 544(R19), F4
+	FMOVQ 560(R19), F0
+	WORD $0x3cb16861 // str q1, [x3, x17]
+	WORD $0x3cb16a00 // str q0, [x16, x17]
+	WORD $0x4e25d429 // fadd v9.4s, v1.4s, v5.4s
+	WORD $0x4e23d448 // fadd v8.4s, v2.4s, v3.4s
+	VMOV V1.B16, V7.B16
+	WORD $0x4f9f10a7 // fmla v7.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9046 // fmul v6.4s, v2.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1006 // fmla v6.4s, v0.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	WORD $0x3cb1694a // str q10, [x10, x17]
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	WORD $0x3cb16968 // str q8, [x11, x17]
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	WORD $0x3cb16988 // str q8, [x12, x17]
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	WORD $0x3cb169a6 // str q6, [x13, x17]
+	WORD $0x4f9e9021 // fmul v1.4s, v1.4s, v30.s[0]
+	WORD $0x4f9f18a1 // fmla v1.4s, v5.4s, v31.s[2]
+	WORD $0x4fbf1081 // fmla v1.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9842 // fmul v2.4s, v2.4s, v31.s[3]
+	WORD $0x4f9f1062 // fmla v2.4s, v3.4s, v31.s[0]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cb169c2 // str q2, [x14, x17]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cb169e0 // str q0, [x15, x17]
+	ADD R4, R17, R17
+	FMOVQ 576(R19), F0
+	FMOVQ 592(R19), F1
+	FMOVQ 608(R19), F2
+	FMOVQ 624(R19), F3
+	FMOVQ 640(R19), F4
+	FMOVQ 656(R19), F5
+	WORD $0x3cb16860 // str q0, [x3, x17]
+	WORD $0x3cb16a05 // str q5, [x16, x17]
+	WORD $0x4e22d406 // fadd v6.4s, v0.4s, v2.4s
+	WORD $0x4e23d427 // fadd v7.4s, v1.4s, v3.4s
+	VMOV V0.B16, V8.B16
+	WORD $0x4f9f1048 // fmla v8.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9029 // fmul v9.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e10a9 // fmla v9.4s, v5.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	WORD $0x3cb1694a // str q10, [x10, x17]
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	WORD $0x3cb16967 // str q7, [x11, x17]
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	WORD $0x3cb16987 // str q7, [x12, x17]
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	WORD $0x3cb169a9 // str q9, [x13, x17]
+	WORD $0x4f9e9000 // fmul v0.4s, v0.4s, v30.s[0]
+	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf1080 // fmla v0.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9821 // fmul v1.4s, v1.4s, v31.s[3]
+	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4e25d401 // fadd v1.4s, v0.4s, v5.4s
+	WORD $0x3cb169c1 // str q1, [x14, x17]
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	WORD $0x3cb169e5 // str q5, [x15, x17]
+	ADD R4, R17, R17
+	FMOVQ 672(R19), F5
+	FMOVQ 688(R19), F0
+	FMOVQ 704(R19), F1
+	FMOVQ 720(R19), F3
+	FMOVQ 736(R19), F4
+	FMOVQ 752(R19), F2
+	WORD $0x3cb16865 // str q5, [x3, x17]
+	WORD $0x3cb16a02 // str q2, [x16, x17]
+	WORD $0x4e21d4a9 // fadd v9.4s, v5.4s, v1.4s
+	WORD $0x4e23d408 // fadd v8.4s, v0.4s, v3.4s
+	VMOV V5.B16, V7.B16
+	WORD $0x4f9f1027 // fmla v7.4s, v1.4s, v31.s[0]
+	WORD $0x4fbf9006 // fmul v6.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e22d508 // fadd v8.4s, v8.4s, v2.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1046 // fmla v6.4s, v2.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	WORD $0x3cb1694a // str q10, [x10, x17]
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	WORD $0x3cb16968 // str q8, [x11, x17]
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	WORD $0x3cb16988 // str q8, [x12, x17]
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	WORD $0x3cb169a6 // str q6, [x13, x17]
+	WORD $0x4f9e90a5 // fmul v5.4s, v5.4s, v30.s[0]
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1085 // fmla v5.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9800 // fmul v0.4s, v0.4s, v31.s[3]
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	WORD $0x3cb169c0 // str q0, [x14, x17]
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	WORD $0x3cb169e2 // str q2, [x15, x17]
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R3, R3
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R14, R14
+	ADD $16, R15, R15
+	ADD $16, R16, R16
+	SUBS $1, R2, R2
+	BNE quarter
+	ADD $320, R1, R1
+	ADD $320, R5, R5
+	ADD $320, R6, R6
+	ADD $320, R7, R7
+	ADD $320, R8, R8
+	ADD $320, R9, R9
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputHits6r6c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+TEXT ·winoOutputHits6r6c4NEON(SB), 0, $512-68
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD hits+40(FP), R5
+	MOVD hitsRow+48(FP), R6
+	MOVD bias+56(FP), R7
+	ADD R2, R1, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R12
+	ADD R2, R12, R12
+	ADD R2, R12, R12
+	MOVD $8, R13
+	MUL R13, R2, R2
+	ADD R4, R3, R14
+	ADD R4, R14, R15
+	ADD R6, R5, R16
+	ADD R6, R16, R17
+	MOVD $tmp-512(SP), R19
+	FMOVS lo+64(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD $laneBits<>(SB), R20
+	MOVD $winoOutputHits6r6c4NEONConst<>(SB), R25
+	FMOVQ 0(R25), F29
+	FMOVQ 16(R25), F28
+tile:
+	FMOVQ 0(R20), F30
+	STP (ZR, ZR), (R5)
+	STP (ZR, ZR), (R16)
+	STP (ZR, ZR), (R17)
+	MOVD $4, R4
+quarter:
+	MOVD $0, R13
+	WORD $0x3ced6820 // ldr q0, [x1, x13]
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x3ced6922 // ldr q2, [x9, x13]
+	WORD $0x3ced6943 // ldr q3, [x10, x13]
+	WORD $0x3ced6964 // ldr q4, [x11, x13]
+	WORD $0x3ced6985 // ldr q5, [x12, x13]
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 0(R19)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9d1080 // fmla v0.4s, v4.4s, v29.s[0]
+	FMOVQ F0, 16(R19)
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	FMOVQ F6, 32(R19)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9d1882 // fmla v2.4s, v4.4s, v29.s[2]
+	FMOVQ F2, 48(R19)
+	ADD R2, R13, R13
+	WORD $0x3ced6822 // ldr q2, [x1, x13]
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x3ced6925 // ldr q5, [x9, x13]
+	WORD $0x3ced6946 // ldr q6, [x10, x13]
+	WORD $0x3ced6961 // ldr q1, [x11, x13]
+	WORD $0x3ced6980 // ldr q0, [x12, x13]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, 64(R19)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9d1022 // fmla v2.4s, v1.4s, v29.s[0]
+	FMOVQ F2, 80(R19)
+	WORD $0x4fbd1083 // fmla v3.4s, v4.4s, v29.s[1]
+	FMOVQ F3, 96(R19)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9d1825 // fmla v5.4s, v1.4s, v29.s[2]
+	FMOVQ F5, 112(R19)
+	ADD R2, R13, R13
+	WORD $0x3ced6825 // ldr q5, [x1, x13]
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x3ced6920 // ldr q0, [x9, x13]
+	WORD $0x3ced6943 // ldr q3, [x10, x13]
+	WORD $0x3ced6964 // ldr q4, [x11, x13]
+	WORD $0x3ced6982 // ldr q2, [x12, x13]
+	WORD $0x4e20d426 // fadd v6.4s, v1.4s, v0.4s
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	FMOVQ F5, 128(R19)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9d1085 // fmla v5.4s, v4.4s, v29.s[0]
+	FMOVQ F5, 144(R19)
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	FMOVQ F6, 160(R19)
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9d1880 // fmla v0.4s, v4.4s, v29.s[2]
+	FMOVQ F0, 176(R19)
+	ADD R2, R13, R13
+	WORD $0x3ced6820 // ldr q0, [x1, x13]
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x3ced6922 // ldr q2, [x9, x13]
+	WORD $0x3ced6946 // ldr q6, [x10, x13]
+	WORD $0x3ced6961 // ldr q1, [x11, x13]
+	WORD $0x3ced6985 // ldr q5, [x12, x13]
+	WORD $0x4e22d483 // fadd v3.4s, v4.4s, v2.4s
+	WORD $0x4ea2d482 // fsub v2.4s, v4.4s, v2.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, 192(R19)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9d1020 // fmla v0.4s, v1.4s, v29.s[0]
+	FMOVQ F0, 208(R19)
+	WORD $0x4fbd1083 // fmla v3.4s, v4.4s, v29.s[1]
+	FMOVQ F3, 224(R19)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9d1822 // fmla v2.4s, v1.4s, v29.s[2]
+	FMOVQ F2, 240(R19)
+	ADD R2, R13, R13
+	WORD $0x3ced6822 // ldr q2, [x1, x13]
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x3ced6925 // ldr q5, [x9, x13]
+	WORD $0x3ced6943 // ldr q3, [x10, x13]
+	WORD $0x3ced6964 // ldr q4, [x11, x13]
+	WORD $0x3ced6980 // ldr q0, [x12, x13]
+	WORD $0x4e25d426 // fadd v6.4s, v1.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ F2, 256(R19)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9d1082 // fmla v2.4s, v4.4s, v29.s[0]
+	FMOVQ F2, 272(R19)
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	FMOVQ F6, 288(R19)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9d1885 // fmla v5.4s, v4.4s, v29.s[2]
+	FMOVQ F5, 304(R19)
+	ADD R2, R13, R13
+	WORD $0x3ced6825 // ldr q5, [x1, x13]
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x3ced6920 // ldr q0, [x9, x13]
+	WORD $0x3ced6946 // ldr q6, [x10, x13]
+	WORD $0x3ced6961 // ldr q1, [x11, x13]
+	WORD $0x3ced6982 // ldr q2, [x12, x13]
+	WORD $0x4e20d483 // fadd v3.4s, v4.4s, v0.4s
+	WORD $0x4ea0d480 // fsub v0.4s, v4.4s, v0.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
+	FMOVQ F5, 320(R19)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9d1025 // fmla v5.4s, v1.4s, v29.s[0]
+	FMOVQ F5, 336(R19)
+	WORD $0x4fbd1083 // fmla v3.4s, v4.4s, v29.s[1]
+	FMOVQ F3, 352(R19)
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9d1820 // fmla v0.4s, v1.4s, v29.s[2]
+	FMOVQ F0, 368(R19)
+	ADD R2, R13, R13
+	WORD $0x3ced6820 // ldr q0, [x1, x13]
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x3ced6922 // ldr q2, [x9, x13]
+	WORD $0x3ced6943 // ldr q3, [x10, x13]
+	WORD $0x3ced6964 // ldr q4, [x11, x13]
+	WORD $0x3ced6985 // ldr q5, [x12, x13]
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 384(R19)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9d1080 // fmla v0.4s, v4.4s, v29.s[0]
+	FMOVQ F0, 400(R19)
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	FMOVQ F6, 416(R19)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9d1882 // fmla v2.4s, v4.4s, v29.s[2]
+	FMOVQ F2, 432(R19)
+	ADD R2, R13, R13
+	WORD $0x3ced6822 // ldr q2, [x1, x13]
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x3ced6925 // ldr q5, [x9, x13]
+	WORD $0x3ced6946 // ldr q6, [x10, x13]
+	WORD $0x3ced6961 // ldr q1, [x11, x13]
+	WORD $0x3ced6980 // ldr q0, [x12, x13]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, 448(R19)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9d1022 // fmla v2.4s, v1.4s, v29.s[0]
+	FMOVQ F2, 464(R19)
+	WORD $0x4fbd1083 // fmla v3.4s, v4.4s, v29.s[1]
+	FMOVQ F3, 480(R19)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9d1825 // fmla v5.4s, v1.4s, v29.s[2]
+	FMOVQ F5, 496(R19)
+	FMOVQ 0(R19), F5
+	FMOVQ 64(R19), F1
+	FMOVQ 128(R19), F0
+	FMOVQ 192(R19), F3
+	FMOVQ 256(R19), F4
+	FMOVQ 320(R19), F2
+	FMOVQ 384(R19), F6
+	FMOVQ 448(R19), F7
+	WORD $0x4e20d428 // fadd v8.4s, v1.4s, v0.4s
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d443 // fadd v3.4s, v2.4s, v6.4s
+	WORD $0x4ea6d446 // fsub v6.4s, v2.4s, v6.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	WORD $0x4fbd1865 // fmla v5.4s, v3.4s, v29.s[3]
+	VMOV V0.B16, V2.B16
+	WORD $0x4f9d1082 // fmla v2.4s, v4.4s, v29.s[0]
+	WORD $0x4f9c10c2 // fmla v2.4s, v6.4s, v28.s[0]
+	VMOV V8.B16, V9.B16
+	WORD $0x4fbd1029 // fmla v9.4s, v1.4s, v29.s[1]
+	WORD $0x4f9d1869 // fmla v9.4s, v3.4s, v29.s[2]
+	VMOV V0.B16, V10.B16
+	WORD $0x4f9d188a // fmla v10.4s, v4.4s, v29.s[2]
+	WORD $0x4fbd10ca // fmla v10.4s, v6.4s, v29.s[1]
+	WORD $0x4f9c1028 // fmla v8.4s, v1.4s, v28.s[0]
+	WORD $0x4f9d1068 // fmla v8.4s, v3.4s, v29.s[0]
+	WORD $0x4e20d4e0 // fadd v0.4s, v7.4s, v0.4s
+	WORD $0x4fbd1880 // fmla v0.4s, v4.4s, v29.s[3]
+	WORD $0x4e26d406 // fadd v6.4s, v0.4s, v6.4s
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d4a0 // fadd v0.4s, v5.4s, v0.4s
+	FMOVQ F0, 0(R19)
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	FMOVQ F0, 64(R19)
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d520 // fadd v0.4s, v9.4s, v0.4s
+	FMOVQ F0, 128(R19)
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d540 // fadd v0.4s, v10.4s, v0.4s
+	FMOVQ F0, 192(R19)
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d500 // fadd v0.4s, v8.4s, v0.4s
+	FMOVQ F0, 256(R19)
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d4c0 // fadd v0.4s, v6.4s, v0.4s
+	FMOVQ F0, 320(R19)
+	FMOVQ 16(R19), F0
+	FMOVQ 80(R19), F6
+	FMOVQ 144(R19), F8
+	FMOVQ 208(R19), F10
+	FMOVQ 272(R19), F9
+	FMOVQ 336(R19), F2
+	FMOVQ 400(R19), F5
+	FMOVQ 464(R19), F4
+	WORD $0x4e28d4c7 // fadd v7.4s, v6.4s, v8.4s
+	WORD $0x4ea8d4c8 // fsub v8.4s, v6.4s, v8.4s
+	WORD $0x4e29d546 // fadd v6.4s, v10.4s, v9.4s
+	WORD $0x4ea9d549 // fsub v9.4s, v10.4s, v9.4s
+	WORD $0x4e25d44a // fadd v10.4s, v2.4s, v5.4s
+	WORD $0x4ea5d445 // fsub v5.4s, v2.4s, v5.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4fbd1940 // fmla v0.4s, v10.4s, v29.s[3]
+	VMOV V8.B16, V2.B16
+	WORD $0x4f9d1122 // fmla v2.4s, v9.4s, v29.s[0]
+	WORD $0x4f9c10a2 // fmla v2.4s, v5.4s, v28.s[0]
+	VMOV V7.B16, V3.B16
+	WORD $0x4fbd10c3 // fmla v3.4s, v6.4s, v29.s[1]
+	WORD $0x4f9d1943 // fmla v3.4s, v10.4s, v29.s[2]
+	VMOV V8.B16, V1.B16
+	WORD $0x4f9d1921 // fmla v1.4s, v9.4s, v29.s[2]
+	WORD $0x4fbd10a1 // fmla v1.4s, v5.4s, v29.s[1]
+	WORD $0x4f9c10c7 // fmla v7.4s, v6.4s, v28.s[0]
+	WORD $0x4f9d1147 // fmla v7.4s, v10.4s, v29.s[0]
+	WORD $0x4e28d488 // fadd v8.4s, v4.4s, v8.4s
+	WORD $0x4fbd1928 // fmla v8.4s, v9.4s, v29.s[3]
+	WORD $0x4e25d505 // fadd v5.4s, v8.4s, v5.4s
+	FMOVQ 0(R7), F8
+	WORD $0x4e28d408 // fadd v8.4s, v0.4s, v8.4s
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d423 // fadd v3.4s, v1.4s, v3.4s
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d4e1 // fadd v1.4s, v7.4s, v1.4s
+	FMOVQ 0(R7), F7
+	WORD $0x4e27d4a7 // fadd v7.4s, v5.4s, v7.4s
+	FMOVQ 0(R19), F5
+	FMOVQ 64(R19), F9
+	WORD $0x6ea0e504 // fcmgt v4.4s, v8.4s, v0.4s
+	VMOV V0.B16, V10.B16
+	WORD $0x6ea41d0a // bit v10.16b, v8.16b, v4.16b
+	WORD $0x6eaae4a4 // fcmgt v4.4s, v5.4s, v10.4s
+	WORD $0x6ea41caa // bit v10.16b, v5.16b, v4.16b
+	WORD $0x6eaae524 // fcmgt v4.4s, v9.4s, v10.4s
+	WORD $0x6ea41d2a // bit v10.16b, v9.16b, v4.16b
+	WORD $0x6ebfe544 // fcmgt v4.4s, v10.4s, v31.4s
+	WORD $0x4e2ae4a5 // fcmeq v5.4s, v5.4s, v10.4s
+	WORD $0x4e241ca5 // and v5.16b, v5.16b, v4.16b
+	WORD $0x4e651c84 // bic v4.16b, v4.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R21
+	MOVHU 0(R5), R6
+	ORR R6, R21, R21
+	MOVH R21, 0(R5)
+	WORD $0x4e2ae508 // fcmeq v8.4s, v8.4s, v10.4s
+	WORD $0x4e241d08 // and v8.16b, v8.16b, v4.16b
+	WORD $0x4e681c84 // bic v4.16b, v4.16b, v8.16b
+	WORD $0x4e3e1d08 // and v8.16b, v8.16b, v30.16b
+	WORD $0x4eb1b908 // addv s8, v8.4s
+	VMOV V8.S[0], R21
+	MOVHU 2(R5), R6
+	ORR R6, R21, R21
+	MOVH R21, 2(R5)
+	WORD $0x4e2ae529 // fcmeq v9.4s, v9.4s, v10.4s
+	WORD $0x4e241d29 // and v9.16b, v9.16b, v4.16b
+	WORD $0x4e691c84 // bic v4.16b, v4.16b, v9.16b
+	WORD $0x4e3e1d29 // and v9.16b, v9.16b, v30.16b
+	WORD $0x4eb1b929 // addv s9, v9.4s
+	VMOV V9.S[0], R21
+	MOVHU 4(R5), R6
+	ORR R6, R21, R21
+	MOVH R21, 4(R5)
+	WORD $0x4e2ae400 // fcmeq v0.4s, v0.4s, v10.4s
+	WORD $0x4e241c00 // and v0.16b, v0.16b, v4.16b
+	WORD $0x4e601c84 // bic v4.16b, v4.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R21
+	MOVHU 6(R5), R6
+	ORR R6, R21, R21
+	MOVH R21, 6(R5)
+	WORD $0x6eaae7e0 // fcmgt v0.4s, v31.4s, v10.4s
+	WORD $0x6ea01fea // bit v10.16b, v31.16b, v0.16b
+	FMOVQ F10, 0(R3)
+	FMOVQ 128(R19), F10
+	FMOVQ 192(R19), F0
+	WORD $0x6ea3e444 // fcmgt v4.4s, v2.4s, v3.4s
+	VMOV V3.B16, V9.B16
+	WORD $0x6ea41c49 // bit v9.16b, v2.16b, v4.16b
+	WORD $0x6ea9e544 // fcmgt v4.4s, v10.4s, v9.4s
+	WORD $0x6ea41d49 // bit v9.16b, v10.16b, v4.16b
+	WORD $0x6ea9e404 // fcmgt v4.4s, v0.4s, v9.4s
+	WORD $0x6ea41c09 // bit v9.16b, v0.16b, v4.16b
+	WORD $0x6ebfe524 // fcmgt v4.4s, v9.4s, v31.4s
+	WORD $0x4e29e54a // fcmeq v10.4s, v10.4s, v9.4s
+	WORD $0x4e241d4a // and v10.16b, v10.16b, v4.16b
+	WORD $0x4e6a1c84 // bic v4.16b, v4.16b, v10.16b
+	WORD $0x4e3e1d4a // and v10.16b, v10.16b, v30.16b
+	WORD $0x4eb1b94a // addv s10, v10.4s
+	VMOV V10.S[0], R21
+	MOVHU 0(R16), R6
+	ORR R6, R21, R21
+	MOVH R21, 0(R16)
+	WORD $0x4e29e442 // fcmeq v2.4s, v2.4s, v9.4s
+	WORD $0x4e241c42 // and v2.16b, v2.16b, v4.16b
+	WORD $0x4e621c84 // bic v4.16b, v4.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R21
+	MOVHU 2(R16), R6
+	ORR R6, R21, R21
+	MOVH R21, 2(R16)
+	WORD $0x4e29e400 // fcmeq v0.4s, v0.4s, v9.4s
+	WORD $0x4e241c00 // and v0.16b, v0.16b, v4.16b
+	WORD $0x4e601c84 // bic v4.16b, v4.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R21
+	MOVHU 4(R16), R6
+	ORR R6, R21, R21
+	MOVH R21, 4(R16)
+	WORD $0x4e29e463 // fcmeq v3.4s, v3.4s, v9.4s
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x4e631c84 // bic v4.16b, v4.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R21
+	MOVHU 6(R16), R6
+	ORR R6, R21, R21
+	MOVH R21, 6(R16)
+	WORD $0x6ea9e7e3 // fcmgt v3.4s, v31.4s, v9.4s
+	WORD $0x6ea31fe9 // bit v9.16b, v31.16b, v3.16b
+	FMOVQ F9, 0(R14)
+	FMOVQ 256(R19), F9
+	FMOVQ 320(R19), F3
+	WORD $0x6ea7e424 // fcmgt v4.4s, v1.4s, v7.4s
+	VMOV V7.B16, V0.B16
+	WORD $0x6ea41c20 // bit v0.16b, v1.16b, v4.16b
+	WORD $0x6ea0e524 // fcmgt v4.4s, v9.4s, v0.4s
+	WORD $0x6ea41d20 // bit v0.16b, v9.16b, v4.16b
+	WORD $0x6ea0e464 // fcmgt v4.4s, v3.4s, v0.4s
+	WORD $0x6ea41c60 // bit v0.16b, v3.16b, v4.16b
+	WORD $0x6ebfe404 // fcmgt v4.4s, v0.4s, v31.4s
+	WORD $0x4e20e529 // fcmeq v9.4s, v9.4s, v0.4s
+	WORD $0x4e241d29 // and v9.16b, v9.16b, v4.16b
+	WORD $0x4e691c84 // bic v4.16b, v4.16b, v9.16b
+	WORD $0x4e3e1d29 // and v9.16b, v9.16b, v30.16b
+	WORD $0x4eb1b929 // addv s9, v9.4s
+	VMOV V9.S[0], R21
+	MOVHU 0(R17), R6
+	ORR R6, R21, R21
+	MOVH R21, 0(R17)
+	WORD $0x4e20e421 // fcmeq v1.4s, v1.4s, v0.4s
+	WORD $0x4e241c21 // and v1.16b, v1.16b, v4.16b
+	WORD $0x4e611c84 // bic v4.16b, v4.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R21
+	MOVHU 2(R17), R6
+	ORR R6, R21, R21
+	MOVH R21, 2(R17)
+	WORD $0x4e20e463 // fcmeq v3.4s, v3.4s, v0.4s
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x4e631c84 // bic v4.16b, v4.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R21
+	MOVHU 4(R17), R6
+	ORR R6, R21, R21
+	MOVH R21, 4(R17)
+	WORD $0x4e20e4e7 // fcmeq v7.4s, v7.4s, v0.4s
+	WORD $0x4e241ce7 // and v7.16b, v7.16b, v4.16b
+	WORD $0x4e671c84 // bic v4.16b, v4.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R21
+	MOVHU 6(R17), R6
+	ORR R6, R21, R21
+	MOVH R21, 6(R17)
+	WORD $0x6ea0e7e7 // fcmgt v7.4s, v31.4s, v0.4s
+	WORD $0x6ea71fe0 // bit v0.16b, v31.16b, v7.16b
+	FMOVQ F0, 0(R15)
+	FMOVQ 32(R19), F0
+	FMOVQ 96(R19), F7
+	FMOVQ 160(R19), F4
+	FMOVQ 224(R19), F3
+	FMOVQ 288(R19), F1
+	FMOVQ 352(R19), F9
+	FMOVQ 416(R19), F2
+	FMOVQ 480(R19), F10
+	WORD $0x4e24d4e8 // fadd v8.4s, v7.4s, v4.4s
+	WORD $0x4ea4d4e4 // fsub v4.4s, v7.4s, v4.4s
+	WORD $0x4e21d467 // fadd v7.4s, v3.4s, v1.4s
+	WORD $0x4ea1d461 // fsub v1.4s, v3.4s, v1.4s
+	WORD $0x4e22d523 // fadd v3.4s, v9.4s, v2.4s
+	WORD $0x4ea2d522 // fsub v2.4s, v9.4s, v2.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4fbd1860 // fmla v0.4s, v3.4s, v29.s[3]
+	VMOV V4.B16, V9.B16
+	WORD $0x4f9d1029 // fmla v9.4s, v1.4s, v29.s[0]
+	WORD $0x4f9c1049 // fmla v9.4s, v2.4s, v28.s[0]
+	VMOV V8.B16, V5.B16
+	WORD $0x4fbd10e5 // fmla v5.4s, v7.4s, v29.s[1]
+	WORD $0x4f9d1865 // fmla v5.4s, v3.4s, v29.s[2]
+	VMOV V4.B16, V6.B16
+	WORD $0x4f9d1826 // fmla v6.4s, v1.4s, v29.s[2]
+	WORD $0x4fbd1046 // fmla v6.4s, v2.4s, v29.s[1]
+	WORD $0x4f9c10e8 // fmla v8.4s, v7.4s, v28.s[0]
+	WORD $0x4f9d1068 // fmla v8.4s, v3.4s, v29.s[0]
+	WORD $0x4e24d544 // fadd v4.4s, v10.4s, v4.4s
+	WORD $0x4fbd1824 // fmla v4.4s, v1.4s, v29.s[3]
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	FMOVQ F4, 32(R19)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d524 // fadd v4.4s, v9.4s, v4.4s
+	FMOVQ F4, 96(R19)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	FMOVQ F4, 160(R19)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	FMOVQ F4, 224(R19)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d504 // fadd v4.4s, v8.4s, v4.4s
+	FMOVQ F4, 288(R19)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d444 // fadd v4.4s, v2.4s, v4.4s
+	FMOVQ F4, 352(R19)
+	FMOVQ 48(R19), F4
+	FMOVQ 112(R19), F2
+	FMOVQ 176(R19), F8
+	FMOVQ 240(R19), F6
+	FMOVQ 304(R19), F5
+	FMOVQ 368(R19), F9
+	FMOVQ 432(R19), F0
+	FMOVQ 496(R19), F1
+	WORD $0x4e28d44a // fadd v10.4s, v2.4s, v8.4s
+	WORD $0x4ea8d448 // fsub v8.4s, v2.4s, v8.4s
+	WORD $0x4e25d4c2 // fadd v2.4s, v6.4s, v5.4s
+	WORD $0x4ea5d4c5 // fsub v5.4s, v6.4s, v5.4s
+	WORD $0x4e20d526 // fadd v6.4s, v9.4s, v0.4s
+	WORD $0x4ea0d520 // fsub v0.4s, v9.4s, v0.4s
+	WORD $0x4e2ad484 // fadd v4.4s, v4.4s, v10.4s
+	WORD $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	WORD $0x4fbd18c4 // fmla v4.4s, v6.4s, v29.s[3]
+	VMOV V8.B16, V9.B16
+	WORD $0x4f9d10a9 // fmla v9.4s, v5.4s, v29.s[0]
+	WORD $0x4f9c1009 // fmla v9.4s, v0.4s, v28.s[0]
+	VMOV V10.B16, V3.B16
+	WORD $0x4fbd1043 // fmla v3.4s, v2.4s, v29.s[1]
+	WORD $0x4f9d18c3 // fmla v3.4s, v6.4s, v29.s[2]
+	VMOV V8.B16, V7.B16
+	WORD $0x4f9d18a7 // fmla v7.4s, v5.4s, v29.s[2]
+	WORD $0x4fbd1007 // fmla v7.4s, v0.4s, v29.s[1]
+	WORD $0x4f9c104a // fmla v10.4s, v2.4s, v28.s[0]
+	WORD $0x4f9d10ca // fmla v10.4s, v6.4s, v29.s[0]
+	WORD $0x4e28d428 // fadd v8.4s, v1.4s, v8.4s
+	WORD $0x4fbd18a8 // fmla v8.4s, v5.4s, v29.s[3]
+	WORD $0x4e20d500 // fadd v0.4s, v8.4s, v0.4s
+	FMOVQ 0(R7), F8
+	WORD $0x4e28d488 // fadd v8.4s, v4.4s, v8.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d524 // fadd v4.4s, v9.4s, v4.4s
+	FMOVQ 0(R7), F9
+	WORD $0x4e29d469 // fadd v9.4s, v3.4s, v9.4s
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d4e3 // fadd v3.4s, v7.4s, v3.4s
+	FMOVQ 0(R7), F7
+	WORD $0x4e27d547 // fadd v7.4s, v10.4s, v7.4s
+	FMOVQ 0(R7), F10
+	WORD $0x4e2ad40a // fadd v10.4s, v0.4s, v10.4s
+	FMOVQ 32(R19), F0
+	FMOVQ 96(R19), F5
+	WORD $0x6ea4e501 // fcmgt v1.4s, v8.4s, v4.4s
+	VMOV V4.B16, V6.B16
+	WORD $0x6ea11d06 // bit v6.16b, v8.16b, v1.16b
+	WORD $0x6ea6e401 // fcmgt v1.4s, v0.4s, v6.4s
+	WORD $0x6ea11c06 // bit v6.16b, v0.16b, v1.16b
+	WORD $0x6ea6e4a1 // fcmgt v1.4s, v5.4s, v6.4s
+	WORD $0x6ea11ca6 // bit v6.16b, v5.16b, v1.16b
+	WORD $0x6ebfe4c1 // fcmgt v1.4s, v6.4s, v31.4s
+	WORD $0x4e26e400 // fcmeq v0.4s, v0.4s, v6.4s
+	WORD $0x4e211c00 // and v0.16b, v0.16b, v1.16b
+	WORD $0x4e601c21 // bic v1.16b, v1.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R21
+	MOVHU 8(R5), R6
+	ORR R6, R21, R21
+	MOVH R21, 8(R5)
+	WORD $0x4e26e508 // fcmeq v8.4s, v8.4s, v6.4s
+	WORD $0x4e211d08 // and v8.16b, v8.16b, v1.16b
+	WORD $0x4e681c21 // bic v1.16b, v1.16b, v8.16b
+	WORD $0x4e3e1d08 // and v8.16b, v8.16b, v30.16b
+	WORD $0x4eb1b908 // addv s8, v8.4s
+	VMOV V8.S[0], R21
+	MOVHU 10(R5), R6
+	ORR R6, R21, R21
+	MOVH R21, 10(R5)
+	WORD $0x4e26e4a5 // fcmeq v5.4s, v5.4s, v6.4s
+	WORD $0x4e211ca5 // and v5.16b, v5.16b, v1.16b
+	WORD $0x4e651c21 // bic v1.16b, v1.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R21
+	MOVHU 12(R5), R6
+	ORR R6, R21, R21
+	MOVH R21, 12(R5)
+	WORD $0x4e26e484 // fcmeq v4.4s, v4.4s, v6.4s
+	WORD $0x4e211c84 // and v4.16b, v4.16b, v1.16b
+	WORD $0x4e641c21 // bic v1.16b, v1.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R21
+	MOVHU 14(R5), R6
+	ORR R6, R21, R21
+	MOVH R21, 14(R5)
+	WORD $0x6ea6e7e4 // fcmgt v4.4s, v31.4s, v6.4s
+	WORD $0x6ea41fe6 // bit v6.16b, v31.16b, v4.16b
+	FMOVQ F6, 64(R3)
+	FMOVQ 160(R19), F6
+	FMOVQ 224(R19), F4
+	WORD $0x6ea3e521 // fcmgt v1.4s, v9.4s, v3.4s
+	VMOV V3.B16, V5.B16
+	WORD $0x6ea11d25 // bit v5.16b, v9.16b, v1.16b
+	WORD $0x6ea5e4c1 // fcmgt v1.4s, v6.4s, v5.4s
+	WORD $0x6ea11cc5 // bit v5.16b, v6.16b, v1.16b
+	WORD $0x6ea5e481 // fcmgt v1.4s, v4.4s, v5.4s
+	WORD $0x6ea11c85 // bit v5.16b, v4.16b, v1.16b
+	WORD $0x6ebfe4a1 // fcmgt v1.4s, v5.4s, v31.4s
+	WORD $0x4e25e4c6 // fcmeq v6.4s, v6.4s, v5.4s
+	WORD $0x4e211cc6 // and v6.16b, v6.16b, v1.16b
+	WORD $0x4e661c21 // bic v1.16b, v1.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R21
+	MOVHU 8(R16), R6
+	ORR R6, R21, R21
+	MOVH R21, 8(R16)
+	WORD $0x4e25e529 // fcmeq v9.4s, v9.4s, v5.4s
+	WORD $0x4e211d29 // and v9.16b, v9.16b, v1.16b
+	WORD $0x4e691c21 // bic v1.16b, v1.16b, v9.16b
+	WORD $0x4e3e1d29 // and v9.16b, v9.16b, v30.16b
+	WORD $0x4eb1b929 // addv s9, v9.4s
+	VMOV V9.S[0], R21
+	MOVHU 10(R16), R6
+	ORR R6, R21, R21
+	MOVH R21, 10(R16)
+	WORD $0x4e25e484 // fcmeq v4.4s, v4.4s, v5.4s
+	WORD $0x4e211c84 // and v4.16b, v4.16b, v1.16b
+	WORD $0x4e641c21 // bic v1.16b, v1.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R21
+	MOVHU 12(R16), R6
+	ORR R6, R21, R21
+	MOVH R21, 12(R16)
+	WORD $0x4e25e463 // fcmeq v3.4s, v3.4s, v5.4s
+	WORD $0x4e211c63 // and v3.16b, v3.16b, v1.16b
+	WORD $0x4e631c21 // bic v1.16b, v1.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R21
+	MOVHU 14(R16), R6
+	ORR R6, R21, R21
+	MOVH R21, 14(R16)
+	WORD $0x6ea5e7e3 // fcmgt v3.4s, v31.4s, v5.4s
+	WORD $0x6ea31fe5 // bit v5.16b, v31.16b, v3.16b
+	FMOVQ F5, 64(R14)
+	FMOVQ 288(R19), F5
+	FMOVQ 352(R19), F3
+	WORD $0x6eaae4e1 // fcmgt v1.4s, v7.4s, v10.4s
+	VMOV V10.B16, V4.B16
+	WORD $0x6ea11ce4 // bit v4.16b, v7.16b, v1.16b
+	WORD $0x6ea4e4a1 // fcmgt v1.4s, v5.4s, v4.4s
+	WORD $0x6ea11ca4 // bit v4.16b, v5.16b, v1.16b
+	WORD $0x6ea4e461 // fcmgt v1.4s, v3.4s, v4.4s
+	WORD $0x6ea11c64 // bit v4.16b, v3.16b, v1.16b
+	WORD $0x6ebfe481 // fcmgt v1.4s, v4.4s, v31.4s
+	WORD $0x4e24e4a5 // fcmeq v5.4s, v5.4s, v4.4s
+	WORD $0x4e211ca5 // and v5.16b, v5.16b, v1.16b
+	WORD $0x4e651c21 // bic v1.16b, v1.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R21
+	MOVHU 8(R17), R6
+	ORR R6, R21, R21
+	MOVH R21, 8(R17)
+	WORD $0x4e24e4e7 // fcmeq v7.4s, v7.4s, v4.4s
+	WORD $0x4e211ce7 // and v7.16b, v7.16b, v1.16b
+	WORD $0x4e671c21 // bic v1.16b, v1.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R21
+	MOVHU 10(R17), R6
+	ORR R6, R21, R21
+	MOVH R21, 10(R17)
+	WORD $0x4e24e463 // fcmeq v3.4s, v3.4s, v4.4s
+	WORD $0x4e211c63 // and v3.16b, v3.16b, v1.16b
+	WORD $0x4e631c21 // bic v1.16b, v1.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R21
+	MOVHU 12(R17), R6
+	ORR R6, R21, R21
+	MOVH R21, 12(R17)
+	WORD $0x4e24e54a // fcmeq v10.4s, v10.4s, v4.4s
+	WORD $0x4e211d4a // and v10.16b, v10.16b, v1.16b
+	WORD $0x4e6a1c21 // bic v1.16b, v1.16b, v10.16b
+	WORD $0x4e3e1d4a // and v10.16b, v10.16b, v30.16b
+	WORD $0x4eb1b94a // addv s10, v10.4s
+	VMOV V10.S[0], R21
+	MOVHU 14(R17), R6
+	ORR R6, R21, R21
+	MOVH R21, 14(R17)
+	WORD $0x6ea4e7ea // fcmgt v10.4s, v31.4s, v4.4s
+	WORD $0x6eaa1fe4 // bit v4.16b, v31.16b, v10.16b
+	FMOVQ F4, 64(R15)
+	VSHL $4, V30.S4, V30.S4
+	ADD $16, R1, R1
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R3, R3
+	ADD $16, R14, R14
+	ADD $16, R15, R15
+	ADD $16, R7, R7
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $64, R3, R3
+	ADD $64, R14, R14
+	ADD $64, R15, R15
+	ADD $16, R5, R5
+	ADD $16, R16, R16
+	ADD $16, R17, R17
+	SUB $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputMask6r6c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+TEXT ·winoOutputMask6r6c4NEON(SB), 0, $512-56
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+40(FP), R5
+	MOVD xRow+48(FP), R6
+	LSL $2, R6, R6
+	ADD R2, R1, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R11
+	ADD R2, R11, R11
+	MOVD $8, R12
+	MUL R12, R2, R2
+	ADD R4, R3, R13
+	ADD R4, R13, R14
+	ADD R4, R14, R15
+	ADD R4, R15, R16
+	ADD R4, R16, R17
+	MOVD $tmp-512(SP), R20
+	MOVD $winoOutputMask6r6c4NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+	FMOVQ 16(R25), F30
+tile:
+	MOVD $4, R4
+quarter:
+	MOVD $0, R12
+	WORD $0x3cec6820 // ldr q0, [x1, x12]
+	WORD $0x3cec68e1 // ldr q1, [x7, x12]
+	WORD $0x3cec6902 // ldr q2, [x8, x12]
+	WORD $0x3cec6923 // ldr q3, [x9, x12]
+	WORD $0x3cec6944 // ldr q4, [x10, x12]
+	WORD $0x3cec6965 // ldr q5, [x11, x12]
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 0(R20)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9f1080 // fmla v0.4s, v4.4s, v31.s[0]
+	FMOVQ F0, 16(R20)
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	FMOVQ F6, 32(R20)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
+	FMOVQ F2, 48(R20)
+	ADD R2, R12, R12
+	WORD $0x3cec6822 // ldr q2, [x1, x12]
+	WORD $0x3cec68e4 // ldr q4, [x7, x12]
+	WORD $0x3cec6905 // ldr q5, [x8, x12]
+	WORD $0x3cec6926 // ldr q6, [x9, x12]
+	WORD $0x3cec6941 // ldr q1, [x10, x12]
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, 64(R20)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9f1022 // fmla v2.4s, v1.4s, v31.s[0]
+	FMOVQ F2, 80(R20)
+	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
+	FMOVQ F3, 96(R20)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	FMOVQ F5, 112(R20)
+	ADD R2, R12, R12
+	WORD $0x3cec6825 // ldr q5, [x1, x12]
+	WORD $0x3cec68e1 // ldr q1, [x7, x12]
+	WORD $0x3cec6900 // ldr q0, [x8, x12]
+	WORD $0x3cec6923 // ldr q3, [x9, x12]
+	WORD $0x3cec6944 // ldr q4, [x10, x12]
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x4e20d426 // fadd v6.4s, v1.4s, v0.4s
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	FMOVQ F5, 128(R20)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9f1085 // fmla v5.4s, v4.4s, v31.s[0]
+	FMOVQ F5, 144(R20)
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	FMOVQ F6, 160(R20)
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	FMOVQ F0, 176(R20)
+	ADD R2, R12, R12
+	WORD $0x3cec6820 // ldr q0, [x1, x12]
+	WORD $0x3cec68e4 // ldr q4, [x7, x12]
+	WORD $0x3cec6902 // ldr q2, [x8, x12]
+	WORD $0x3cec6926 // ldr q6, [x9, x12]
+	WORD $0x3cec6941 // ldr q1, [x10, x12]
+	WORD $0x3cec6965 // ldr q5, [x11, x12]
+	WORD $0x4e22d483 // fadd v3.4s, v4.4s, v2.4s
+	WORD $0x4ea2d482 // fsub v2.4s, v4.4s, v2.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, 192(R20)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9f1020 // fmla v0.4s, v1.4s, v31.s[0]
+	FMOVQ F0, 208(R20)
+	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
+	FMOVQ F3, 224(R20)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1822 // fmla v2.4s, v1.4s, v31.s[2]
+	FMOVQ F2, 240(R20)
+	ADD R2, R12, R12
+	WORD $0x3cec6822 // ldr q2, [x1, x12]
+	WORD $0x3cec68e1 // ldr q1, [x7, x12]
+	WORD $0x3cec6905 // ldr q5, [x8, x12]
+	WORD $0x3cec6923 // ldr q3, [x9, x12]
+	WORD $0x3cec6944 // ldr q4, [x10, x12]
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0x4e25d426 // fadd v6.4s, v1.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ F2, 256(R20)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9f1082 // fmla v2.4s, v4.4s, v31.s[0]
+	FMOVQ F2, 272(R20)
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	FMOVQ F6, 288(R20)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9f1885 // fmla v5.4s, v4.4s, v31.s[2]
+	FMOVQ F5, 304(R20)
+	ADD R2, R12, R12
+	WORD $0x3cec6825 // ldr q5, [x1, x12]
+	WORD $0x3cec68e4 // ldr q4, [x7, x12]
+	WORD $0x3cec6900 // ldr q0, [x8, x12]
+	WORD $0x3cec6926 // ldr q6, [x9, x12]
+	WORD $0x3cec6941 // ldr q1, [x10, x12]
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x4e20d483 // fadd v3.4s, v4.4s, v0.4s
+	WORD $0x4ea0d480 // fsub v0.4s, v4.4s, v0.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
+	FMOVQ F5, 320(R20)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9f1025 // fmla v5.4s, v1.4s, v31.s[0]
+	FMOVQ F5, 336(R20)
+	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
+	FMOVQ F3, 352(R20)
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9f1820 // fmla v0.4s, v1.4s, v31.s[2]
+	FMOVQ F0, 368(R20)
+	ADD R2, R12, R12
+	WORD $0x3cec6820 // ldr q0, [x1, x12]
+	WORD $0x3cec68e1 // ldr q1, [x7, x12]
+	WORD $0x3cec6902 // ldr q2, [x8, x12]
+	WORD $0x3cec6923 // ldr q3, [x9, x12]
+	WORD $0x3cec6944 // ldr q4, [x10, x12]
+	WORD $0x3cec6965 // ldr q5, [x11, x12]
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 384(R20)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9f1080 // fmla v0.4s, v4.4s, v31.s[0]
+	FMOVQ F0, 400(R20)
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	FMOVQ F6, 416(R20)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
+	FMOVQ F2, 432(R20)
+	ADD R2, R12, R12
+	WORD $0x3cec6822 // ldr q2, [x1, x12]
+	WORD $0x3cec68e4 // ldr q4, [x7, x12]
+	WORD $0x3cec6905 // ldr q5, [x8, x12]
+	WORD $0x3cec6926 // ldr q6, [x9, x12]
+	WORD $0x3cec6941 // ldr q1, [x10, x12]
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, 448(R20)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9f1022 // fmla v2.4s, v1.4s, v31.s[0]
+	FMOVQ F2, 464(R20)
+	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
+	FMOVQ F3, 480(R20)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	FMOVQ F5, 496(R20)
+	FMOVQ 0(R20), F5
+	FMOVQ 64(R20), F1
+	FMOVQ 128(R20), F0
+	FMOVQ 192(R20), F3
+	FMOVQ 256(R20), F4
+	FMOVQ 320(R20), F2
+	FMOVQ 384(R20), F6
+	FMOVQ 448(R20), F7
+	WORD $0x4e20d428 // fadd v8.4s, v1.4s, v0.4s
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d443 // fadd v3.4s, v2.4s, v6.4s
+	WORD $0x4ea6d446 // fsub v6.4s, v2.4s, v6.4s
+	WORD $0x4e28d4a5 // fadd v5.4s, v5.4s, v8.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	WORD $0x4fbf1865 // fmla v5.4s, v3.4s, v31.s[3]
+	VMOV V0.B16, V2.B16
+	WORD $0x4f9f1082 // fmla v2.4s, v4.4s, v31.s[0]
+	WORD $0x4f9e10c2 // fmla v2.4s, v6.4s, v30.s[0]
+	VMOV V8.B16, V9.B16
+	WORD $0x4fbf1029 // fmla v9.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	VMOV V0.B16, V10.B16
+	WORD $0x4f9f188a // fmla v10.4s, v4.4s, v31.s[2]
+	WORD $0x4fbf10ca // fmla v10.4s, v6.4s, v31.s[1]
+	WORD $0x4f9e1028 // fmla v8.4s, v1.4s, v30.s[0]
+	WORD $0x4f9f1068 // fmla v8.4s, v3.4s, v31.s[0]
+	WORD $0x4e20d4e0 // fadd v0.4s, v7.4s, v0.4s
+	WORD $0x4fbf1880 // fmla v0.4s, v4.4s, v31.s[3]
+	WORD $0x4e26d406 // fadd v6.4s, v0.4s, v6.4s
+	MOVD R5, R19
+	FMOVQ 0(R19), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201ca0 // and v0.16b, v5.16b, v0.16b
+	FMOVQ F0, 0(R3)
+	ADD R6, R19, R19
+	FMOVQ 0(R19), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c40 // and v0.16b, v2.16b, v0.16b
+	FMOVQ F0, 0(R13)
+	ADD R6, R19, R19
+	FMOVQ 0(R19), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201d20 // and v0.16b, v9.16b, v0.16b
+	FMOVQ F0, 0(R14)
+	ADD R6, R19, R19
+	FMOVQ 0(R19), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201d40 // and v0.16b, v10.16b, v0.16b
+	FMOVQ F0, 0(R15)
+	ADD R6, R19, R19
+	FMOVQ 0(R19), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201d00 // and v0.16b, v8.16b, v0.16b
+	FMOVQ F0, 0(R16)
+	ADD R6, R19, R19
+	FMOVQ 0(R19), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201cc0 // and v0.16b, v6.16b, v0.16b
+	FMOVQ F0, 0(R17)
+	ADD R6, R19, R19
+	FMOVQ 16(R20), F0
+	FMOVQ 80(R20), F6
+	FMOVQ 144(R20), F8
+	FMOVQ 208(R20), F10
+	FMOVQ 272(R20), F9
+	FMOVQ 336(R20), F2
+	FMOVQ 400(R20), F5
+	FMOVQ 464(R20), F4
+	WORD $0x4e28d4c7 // fadd v7.4s, v6.4s, v8.4s
+	WORD $0x4ea8d4c8 // fsub v8.4s, v6.4s, v8.4s
+	WORD $0x4e29d546 // fadd v6.4s, v10.4s, v9.4s
+	WORD $0x4ea9d549 // fsub v9.4s, v10.4s, v9.4s
+	WORD $0x4e25d44a // fadd v10.4s, v2.4s, v5.4s
+	WORD $0x4ea5d445 // fsub v5.4s, v2.4s, v5.4s
+	WORD $0x4e27d400 // fadd v0.4s, v0.4s, v7.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4fbf1940 // fmla v0.4s, v10.4s, v31.s[3]
+	VMOV V8.B16, V2.B16
+	WORD $0x4f9f1122 // fmla v2.4s, v9.4s, v31.s[0]
+	WORD $0x4f9e10a2 // fmla v2.4s, v5.4s, v30.s[0]
+	VMOV V7.B16, V3.B16
+	WORD $0x4fbf10c3 // fmla v3.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f1943 // fmla v3.4s, v10.4s, v31.s[2]
+	VMOV V8.B16, V1.B16
+	WORD $0x4f9f1921 // fmla v1.4s, v9.4s, v31.s[2]
+	WORD $0x4fbf10a1 // fmla v1.4s, v5.4s, v31.s[1]
+	WORD $0x4f9e10c7 // fmla v7.4s, v6.4s, v30.s[0]
+	WORD $0x4f9f1147 // fmla v7.4s, v10.4s, v31.s[0]
+	WORD $0x4e28d488 // fadd v8.4s, v4.4s, v8.4s
+	WORD $0x4fbf1928 // fmla v8.4s, v9.4s, v31.s[3]
+	WORD $0x4e25d505 // fadd v5.4s, v8.4s, v5.4s
+	MOVD R5, R19
+	FMOVQ 64(R19), F8
+	WORD $0x4ea0c908 // fcmgt v8.4s, v8.4s, #0.0
+	WORD $0x4e281c08 // and v8.16b, v0.16b, v8.16b
+	FMOVQ F8, 64(R3)
+	ADD R6, R19, R19
+	FMOVQ 64(R19), F8
+	WORD $0x4ea0c908 // fcmgt v8.4s, v8.4s, #0.0
+	WORD $0x4e281c48 // and v8.16b, v2.16b, v8.16b
+	FMOVQ F8, 64(R13)
+	ADD R6, R19, R19
+	FMOVQ 64(R19), F8
+	WORD $0x4ea0c908 // fcmgt v8.4s, v8.4s, #0.0
+	WORD $0x4e281c68 // and v8.16b, v3.16b, v8.16b
+	FMOVQ F8, 64(R14)
+	ADD R6, R19, R19
+	FMOVQ 64(R19), F8
+	WORD $0x4ea0c908 // fcmgt v8.4s, v8.4s, #0.0
+	WORD $0x4e281c28 // and v8.16b, v1.16b, v8.16b
+	FMOVQ F8, 64(R15)
+	ADD R6, R19, R19
+	FMOVQ 64(R19), F8
+	WORD $0x4ea0c908 // fcmgt v8.4s, v8.4s, #0.0
+	WORD $0x4e281ce8 // and v8.16b, v7.16b, v8.16b
+	FMOVQ F8, 64(R16)
+	ADD R6, R19, R19
+	FMOVQ 64(R19), F8
+	WORD $0x4ea0c908 // fcmgt v8.4s, v8.4s, #0.0
+	WORD $0x4e281ca8 // and v8.16b, v5.16b, v8.16b
+	FMOVQ F8, 64(R17)
+	ADD R6, R19, R19
+	FMOVQ 32(R20), F8
+	FMOVQ 96(R20), F5
+	FMOVQ 160(R20), F7
+	FMOVQ 224(R20), F1
+	FMOVQ 288(R20), F3
+	FMOVQ 352(R20), F2
+	FMOVQ 416(R20), F0
+	FMOVQ 480(R20), F9
+	WORD $0x4e27d4a4 // fadd v4.4s, v5.4s, v7.4s
+	WORD $0x4ea7d4a7 // fsub v7.4s, v5.4s, v7.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4ea3d423 // fsub v3.4s, v1.4s, v3.4s
+	WORD $0x4e20d441 // fadd v1.4s, v2.4s, v0.4s
+	WORD $0x4ea0d440 // fsub v0.4s, v2.4s, v0.4s
+	WORD $0x4e24d508 // fadd v8.4s, v8.4s, v4.4s
+	WORD $0x4e25d508 // fadd v8.4s, v8.4s, v5.4s
+	WORD $0x4fbf1828 // fmla v8.4s, v1.4s, v31.s[3]
+	VMOV V7.B16, V2.B16
+	WORD $0x4f9f1062 // fmla v2.4s, v3.4s, v31.s[0]
+	WORD $0x4f9e1002 // fmla v2.4s, v0.4s, v30.s[0]
+	VMOV V4.B16, V10.B16
+	WORD $0x4fbf10aa // fmla v10.4s, v5.4s, v31.s[1]
+	WORD $0x4f9f182a // fmla v10.4s, v1.4s, v31.s[2]
+	VMOV V7.B16, V6.B16
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4fbf1006 // fmla v6.4s, v0.4s, v31.s[1]
+	WORD $0x4f9e10a4 // fmla v4.4s, v5.4s, v30.s[0]
+	WORD $0x4f9f1024 // fmla v4.4s, v1.4s, v31.s[0]
+	WORD $0x4e27d527 // fadd v7.4s, v9.4s, v7.4s
+	WORD $0x4fbf1867 // fmla v7.4s, v3.4s, v31.s[3]
+	WORD $0x4e20d4e0 // fadd v0.4s, v7.4s, v0.4s
+	MOVD R5, R19
+	FMOVQ 128(R19), F7
+	WORD $0x4ea0c8e7 // fcmgt v7.4s, v7.4s, #0.0
+	WORD $0x4e271d07 // and v7.16b, v8.16b, v7.16b
+	FMOVQ F7, 128(R3)
+	ADD R6, R19, R19
+	FMOVQ 128(R19), F7
+	WORD $0x4ea0c8e7 // fcmgt v7.4s, v7.4s, #0.0
+	WORD $0x4e271c47 // and v7.16b, v2.16b, v7.16b
+	FMOVQ F7, 128(R13)
+	ADD R6, R19, R19
+	FMOVQ 128(R19), F7
+	WORD $0x4ea0c8e7 // fcmgt v7.4s, v7.4s, #0.0
+	WORD $0x4e271d47 // and v7.16b, v10.16b, v7.16b
+	FMOVQ F7, 128(R14)
+	ADD R6, R19, R19
+	FMOVQ 128(R19), F7
+	WORD $0x4ea0c8e7 // fcmgt v7.4s, v7.4s, #0.0
+	WORD $0x4e271cc7 // and v7.16b, v6.16b, v7.16b
+	FMOVQ F7, 128(R15)
+	ADD R6, R19, R19
+	FMOVQ 128(R19), F7
+	WORD $0x4ea0c8e7 // fcmgt v7.4s, v7.4s, #0.0
+	WORD $0x4e271c87 // and v7.16b, v4.16b, v7.16b
+	FMOVQ F7, 128(R16)
+	ADD R6, R19, R19
+	FMOVQ 128(R19), F7
+	WORD $0x4ea0c8e7 // fcmgt v7.4s, v7.4s, #0.0
+	WORD $0x4e271c07 // and v7.16b, v0.16b, v7.16b
+	FMOVQ F7, 128(R17)
+	ADD R6, R19, R19
+	FMOVQ 48(R20), F7
+	FMOVQ 112(R20), F0
+	FMOVQ 176(R20), F4
+	FMOVQ 240(R20), F6
+	FMOVQ 304(R20), F10
+	FMOVQ 368(R20), F2
+	FMOVQ 432(R20), F8
+	FMOVQ 496(R20), F3
+	WORD $0x4e24d409 // fadd v9.4s, v0.4s, v4.4s
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4e2ad4c0 // fadd v0.4s, v6.4s, v10.4s
+	WORD $0x4eaad4ca // fsub v10.4s, v6.4s, v10.4s
+	WORD $0x4e28d446 // fadd v6.4s, v2.4s, v8.4s
+	WORD $0x4ea8d448 // fsub v8.4s, v2.4s, v8.4s
+	WORD $0x4e29d4e7 // fadd v7.4s, v7.4s, v9.4s
+	WORD $0x4e20d4e7 // fadd v7.4s, v7.4s, v0.4s
+	WORD $0x4fbf18c7 // fmla v7.4s, v6.4s, v31.s[3]
+	VMOV V4.B16, V2.B16
+	WORD $0x4f9f1142 // fmla v2.4s, v10.4s, v31.s[0]
+	WORD $0x4f9e1102 // fmla v2.4s, v8.4s, v30.s[0]
+	VMOV V9.B16, V1.B16
+	WORD $0x4fbf1001 // fmla v1.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f18c1 // fmla v1.4s, v6.4s, v31.s[2]
+	VMOV V4.B16, V5.B16
+	WORD $0x4f9f1945 // fmla v5.4s, v10.4s, v31.s[2]
+	WORD $0x4fbf1105 // fmla v5.4s, v8.4s, v31.s[1]
+	WORD $0x4f9e1009 // fmla v9.4s, v0.4s, v30.s[0]
+	WORD $0x4f9f10c9 // fmla v9.4s, v6.4s, v31.s[0]
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	WORD $0x4fbf1944 // fmla v4.4s, v10.4s, v31.s[3]
+	WORD $0x4e28d488 // fadd v8.4s, v4.4s, v8.4s
+	MOVD R5, R19
+	FMOVQ 192(R19), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241ce4 // and v4.16b, v7.16b, v4.16b
+	FMOVQ F4, 192(R3)
+	ADD R6, R19, R19
+	FMOVQ 192(R19), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c44 // and v4.16b, v2.16b, v4.16b
+	FMOVQ F4, 192(R13)
+	ADD R6, R19, R19
+	FMOVQ 192(R19), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c24 // and v4.16b, v1.16b, v4.16b
+	FMOVQ F4, 192(R14)
+	ADD R6, R19, R19
+	FMOVQ 192(R19), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241ca4 // and v4.16b, v5.16b, v4.16b
+	FMOVQ F4, 192(R15)
+	ADD R6, R19, R19
+	FMOVQ 192(R19), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241d24 // and v4.16b, v9.16b, v4.16b
+	FMOVQ F4, 192(R16)
+	ADD R6, R19, R19
+	FMOVQ 192(R19), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241d04 // and v4.16b, v8.16b, v4.16b
+	FMOVQ F4, 192(R17)
+	ADD R6, R19, R19
+	ADD $16, R1, R1
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R3, R3
+	ADD $16, R13, R13
+	ADD $16, R14, R14
+	ADD $16, R15, R15
+	ADD $16, R16, R16
+	ADD $16, R17, R17
+	ADD $16, R5, R5
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $192, R3, R3
+	ADD $192, R13, R13
+	ADD $192, R14, R14
+	ADD $192, R15, R15
+	ADD $192, R16, R16
+	ADD $192, R17, R17
+	ADD $192, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoGrad6r6c4NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+TEXT ·winoGrad6r6c4NEON(SB), 0, $512-40
+	MOVD tiles+0(FP), R0
+	MOVD dy+8(FP), R1
+	MOVD dyRow+16(FP), R2
+	LSL $2, R2, R2
+	MOVD v+24(FP), R3
+	MOVD vStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R2, R5, R6
+	ADD R2, R6, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R4, R3, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	ADD R4, R13, R14
+	ADD R4, R14, R14
+	ADD R4, R14, R14
+	MOVD $8, R15
+	MUL R15, R4, R4
+	MOVD $tmp-512(SP), R16
+	MOVD $winoGrad6r6c4NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+	FMOVQ 16(R25), F30
+tile:
+	MOVD $4, R2
+quarter:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R5), F1
+	FMOVQ 0(R6), F2
+	FMOVQ 0(R7), F3
+	FMOVQ 0(R8), F4
+	FMOVQ 0(R9), F5
+	FMOVQ F0, 0(R16)
+	FMOVQ F5, 448(R16)
+	WORD $0x4e22d406 // fadd v6.4s, v0.4s, v2.4s
+	WORD $0x4e23d427 // fadd v7.4s, v1.4s, v3.4s
+	VMOV V0.B16, V8.B16
+	WORD $0x4f9f1048 // fmla v8.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9029 // fmul v9.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e10a9 // fmla v9.4s, v5.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	FMOVQ F10, 64(R16)
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	FMOVQ F7, 128(R16)
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	FMOVQ F7, 192(R16)
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	FMOVQ F9, 256(R16)
+	WORD $0x4f9e9000 // fmul v0.4s, v0.4s, v30.s[0]
+	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf1080 // fmla v0.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9821 // fmul v1.4s, v1.4s, v31.s[3]
+	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4e25d401 // fadd v1.4s, v0.4s, v5.4s
+	FMOVQ F1, 320(R16)
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	FMOVQ F5, 384(R16)
+	FMOVQ 64(R1), F5
+	FMOVQ 64(R5), F0
+	FMOVQ 64(R6), F1
+	FMOVQ 64(R7), F3
+	FMOVQ 64(R8), F4
+	FMOVQ 64(R9), F2
+	FMOVQ F5, 16(R16)
+	FMOVQ F2, 464(R16)
+	WORD $0x4e21d4a9 // fadd v9.4s, v5.4s, v1.4s
+	WORD $0x4e23d408 // fadd v8.4s, v0.4s, v3.4s
+	VMOV V5.B16, V7.B16
+	WORD $0x4f9f1027 // fmla v7.4s, v1.4s, v31.s[0]
+	WORD $0x4fbf9006 // fmul v6.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e22d508 // fadd v8.4s, v8.4s, v2.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1046 // fmla v6.4s, v2.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	FMOVQ F10, 80(R16)
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	FMOVQ F8, 144(R16)
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	FMOVQ F8, 208(R16)
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	FMOVQ F6, 272(R16)
+	WORD $0x4f9e90a5 // fmul v5.4s, v5.4s, v30.s[0]
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1085 // fmla v5.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9800 // fmul v0.4s, v0.4s, v31.s[3]
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	FMOVQ F0, 336(R16)
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	FMOVQ F2, 400(R16)
+	FMOVQ 128(R1), F2
+	FMOVQ 128(R5), F5
+	FMOVQ 128(R6), F0
+	FMOVQ 128(R7), F3
+	FMOVQ 128(R8), F4
+	FMOVQ 128(R9), F1
+	FMOVQ F2, 32(R16)
+	FMOVQ F1, 480(R16)
+	WORD $0x4e20d446 // fadd v6.4s, v2.4s, v0.4s
+	WORD $0x4e23d4a7 // fadd v7.4s, v5.4s, v3.4s
+	VMOV V2.B16, V8.B16
+	WORD $0x4f9f1008 // fmla v8.4s, v0.4s, v31.s[0]
+	WORD $0x4fbf90a9 // fmul v9.4s, v5.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e21d4e7 // fadd v7.4s, v7.4s, v1.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1029 // fmla v9.4s, v1.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	FMOVQ F10, 96(R16)
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	FMOVQ F7, 160(R16)
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	FMOVQ F7, 224(R16)
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	FMOVQ F9, 288(R16)
+	WORD $0x4f9e9042 // fmul v2.4s, v2.4s, v30.s[0]
+	WORD $0x4f9f1802 // fmla v2.4s, v0.4s, v31.s[2]
+	WORD $0x4fbf1082 // fmla v2.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf98a5 // fmul v5.4s, v5.4s, v31.s[3]
+	WORD $0x4f9f1065 // fmla v5.4s, v3.4s, v31.s[0]
+	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
+	WORD $0x4e21d445 // fadd v5.4s, v2.4s, v1.4s
+	FMOVQ F5, 352(R16)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	FMOVQ F1, 416(R16)
+	FMOVQ 192(R1), F1
+	FMOVQ 192(R5), F2
+	FMOVQ 192(R6), F5
+	FMOVQ 192(R7), F3
+	FMOVQ 192(R8), F4
+	FMOVQ 192(R9), F0
+	FMOVQ F1, 48(R16)
+	FMOVQ F0, 496(R16)
+	WORD $0x4e25d429 // fadd v9.4s, v1.4s, v5.4s
+	WORD $0x4e23d448 // fadd v8.4s, v2.4s, v3.4s
+	VMOV V1.B16, V7.B16
+	WORD $0x4f9f10a7 // fmla v7.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9046 // fmul v6.4s, v2.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1006 // fmla v6.4s, v0.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	FMOVQ F10, 112(R16)
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	FMOVQ F8, 176(R16)
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	FMOVQ F8, 240(R16)
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	FMOVQ F6, 304(R16)
+	WORD $0x4f9e9021 // fmul v1.4s, v1.4s, v30.s[0]
+	WORD $0x4f9f18a1 // fmla v1.4s, v5.4s, v31.s[2]
+	WORD $0x4fbf1081 // fmla v1.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9842 // fmul v2.4s, v2.4s, v31.s[3]
+	WORD $0x4f9f1062 // fmla v2.4s, v3.4s, v31.s[0]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 368(R16)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 432(R16)
+	MOVD $0, R15
+	FMOVQ 0(R16), F0
+	FMOVQ 16(R16), F1
+	FMOVQ 32(R16), F2
+	FMOVQ 48(R16), F3
+	WORD $0x3caf6860 // str q0, [x3, x15]
+	WORD $0x3caf69c3 // str q3, [x14, x15]
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3caf6943 // str q3, [x10, x15]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3caf6965 // str q5, [x11, x15]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3caf6985 // str q5, [x12, x15]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3caf69a1 // str q1, [x13, x15]
+	ADD R4, R15, R15
+	FMOVQ 64(R16), F1
+	FMOVQ 80(R16), F0
+	FMOVQ 96(R16), F5
+	FMOVQ 112(R16), F4
+	WORD $0x3caf6861 // str q1, [x3, x15]
+	WORD $0x3caf69c4 // str q4, [x14, x15]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3caf6944 // str q4, [x10, x15]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3caf6962 // str q2, [x11, x15]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3caf6982 // str q2, [x12, x15]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3caf69a0 // str q0, [x13, x15]
+	ADD R4, R15, R15
+	FMOVQ 128(R16), F0
+	FMOVQ 144(R16), F1
+	FMOVQ 160(R16), F2
+	FMOVQ 176(R16), F3
+	WORD $0x3caf6860 // str q0, [x3, x15]
+	WORD $0x3caf69c3 // str q3, [x14, x15]
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3caf6943 // str q3, [x10, x15]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3caf6965 // str q5, [x11, x15]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3caf6985 // str q5, [x12, x15]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3caf69a1 // str q1, [x13, x15]
+	ADD R4, R15, R15
+	FMOVQ 192(R16), F1
+	FMOVQ 208(R16), F0
+	FMOVQ 224(R16), F5
+	FMOVQ 240(R16), F4
+	WORD $0x3caf6861 // str q1, [x3, x15]
+	WORD $0x3caf69c4 // str q4, [x14, x15]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3caf6944 // str q4, [x10, x15]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3caf6962 // str q2, [x11, x15]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3caf6982 // str q2, [x12, x15]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3caf69a0 // str q0, [x13, x15]
+	ADD R4, R15, R15
+	FMOVQ 256(R16), F0
+	FMOVQ 272(R16), F1
+	FMOVQ 288(R16), F2
+	FMOVQ 304(R16), F3
+	WORD $0x3caf6860 // str q0, [x3, x15]
+	WORD $0x3caf69c3 // str q3, [x14, x15]
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3caf6943 // str q3, [x10, x15]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3caf6965 // str q5, [x11, x15]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3caf6985 // str q5, [x12, x15]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3caf69a1 // str q1, [x13, x15]
+	ADD R4, R15, R15
+	FMOVQ 320(R16), F1
+	FMOVQ 336(R16), F0
+	FMOVQ 352(R16), F5
+	FMOVQ 368(R16), F4
+	WORD $0x3caf6861 // str q1, [x3, x15]
+	WORD $0x3caf69c4 // str q4, [x14, x15]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3caf6944 // str q4, [x10, x15]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3caf6962 // str q2, [x11, x15]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3caf6982 // str q2, [x12, x15]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3caf69a0 // str q0, [x13, x15]
+	ADD R4, R15, R15
+	FMOVQ 384(R16), F0
+	FMOVQ 400(R16), F1
+	FMOVQ 416(R16), F2
+	FMOVQ 432(R16), F3
+	WORD $0x3caf6860 // str q0, [x3, x15]
+	WORD $0x3caf69c3 // str q3, [x14, x15]
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3caf6943 // str q3, [x10, x15]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3caf6965 // str q5, [x11, x15]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3caf6985 // str q5, [x12, x15]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3caf69a1 // str q1, [x13, x15]
+	ADD R4, R15, R15
+	FMOVQ 448(R16), F1
+	FMOVQ 464(R16), F0
+	FMOVQ 480(R16), F5
+	FMOVQ 496(R16), F4
+	WORD $0x3caf6861 // str q1, [x3, x15]
+	WORD $0x3caf69c4 // str q4, [x14, x15]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3caf6944 // str q4, [x10, x15]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3caf6962 // str q2, [x11, x15]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3caf6982 // str q2, [x12, x15]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3caf69a0 // str q0, [x13, x15]
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R3, R3
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R14, R14
+	SUBS $1, R2, R2
+	BNE quarter
+	ADD $192, R1, R1
+	ADD $192, R5, R5
+	ADD $192, R6, R6
+	ADD $192, R7, R7
+	ADD $192, R8, R8
+	ADD $192, R9, R9
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputHits6r6c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+TEXT ·winoOutputHits6r6c2NEON(SB), 0, $256-68
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD hits+40(FP), R5
+	MOVD hitsRow+48(FP), R6
+	MOVD bias+56(FP), R7
+	ADD R2, R1, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R10
+	ADD R2, R10, R10
+	ADD R2, R10, R10
+	ADD R2, R10, R10
+	MOVD $8, R11
+	MUL R11, R2, R2
+	ADD R4, R3, R12
+	ADD R4, R12, R13
+	ADD R6, R5, R14
+	ADD R6, R14, R15
+	MOVD $tmp-256(SP), R16
+	FMOVS lo+64(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD $laneBits<>(SB), R17
+	MOVD $winoOutputHits6r6c2NEONConst<>(SB), R25
+	FMOVQ 0(R25), F29
+	FMOVQ 16(R25), F28
+tile:
+	FMOVQ 0(R17), F30
+	STP (ZR, ZR), (R5)
+	STP (ZR, ZR), (R14)
+	STP (ZR, ZR), (R15)
+	MOVD $4, R4
+quarter:
+	MOVD $0, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 0(R16)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 16(R16)
+	ADD R2, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 32(R16)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 48(R16)
+	ADD R2, R11, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 64(R16)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 80(R16)
+	ADD R2, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 96(R16)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 112(R16)
+	ADD R2, R11, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 128(R16)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 144(R16)
+	ADD R2, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 160(R16)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 176(R16)
+	ADD R2, R11, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 192(R16)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 208(R16)
+	ADD R2, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 224(R16)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 240(R16)
+	FMOVQ 0(R16), F0
+	FMOVQ 32(R16), F1
+	FMOVQ 64(R16), F2
+	FMOVQ 96(R16), F3
+	FMOVQ 128(R16), F4
+	FMOVQ 160(R16), F5
+	FMOVQ 192(R16), F6
+	FMOVQ 224(R16), F7
+	WORD $0x4e22d428 // fadd v8.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4f9d1060 // fmla v0.4s, v3.4s, v29.s[0]
+	VMOV V2.B16, V5.B16
+	WORD $0x4fbd1085 // fmla v5.4s, v4.4s, v29.s[1]
+	WORD $0x4f9d18c5 // fmla v5.4s, v6.4s, v29.s[2]
+	VMOV V8.B16, V9.B16
+	WORD $0x4fbd1829 // fmla v9.4s, v1.4s, v29.s[3]
+	WORD $0x4f9c1069 // fmla v9.4s, v3.4s, v28.s[0]
+	VMOV V2.B16, V10.B16
+	WORD $0x4f9c108a // fmla v10.4s, v4.4s, v28.s[0]
+	WORD $0x4fbd18ca // fmla v10.4s, v6.4s, v29.s[3]
+	WORD $0x4f9d1828 // fmla v8.4s, v1.4s, v29.s[2]
+	WORD $0x4fbd1068 // fmla v8.4s, v3.4s, v29.s[1]
+	WORD $0x4e22d4e2 // fadd v2.4s, v7.4s, v2.4s
+	WORD $0x4f9d1082 // fmla v2.4s, v4.4s, v29.s[0]
+	WORD $0x4e26d446 // fadd v6.4s, v2.4s, v6.4s
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 0(R16)
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	FMOVQ F2, 32(R16)
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d522 // fadd v2.4s, v9.4s, v2.4s
+	FMOVQ F2, 64(R16)
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d542 // fadd v2.4s, v10.4s, v2.4s
+	FMOVQ F2, 96(R16)
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d502 // fadd v2.4s, v8.4s, v2.4s
+	FMOVQ F2, 128(R16)
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d4c2 // fadd v2.4s, v6.4s, v2.4s
+	FMOVQ F2, 160(R16)
+	FMOVQ 16(R16), F2
+	FMOVQ 48(R16), F6
+	FMOVQ 80(R16), F8
+	FMOVQ 112(R16), F10
+	FMOVQ 144(R16), F9
+	FMOVQ 176(R16), F5
+	FMOVQ 208(R16), F0
+	FMOVQ 240(R16), F4
+	WORD $0x4e28d4c7 // fadd v7.4s, v6.4s, v8.4s
+	WORD $0x4ea8d4c8 // fsub v8.4s, v6.4s, v8.4s
+	WORD $0x4e29d546 // fadd v6.4s, v10.4s, v9.4s
+	WORD $0x4ea9d549 // fsub v9.4s, v10.4s, v9.4s
+	WORD $0x4e20d4aa // fadd v10.4s, v5.4s, v0.4s
+	WORD $0x4ea0d4a0 // fsub v0.4s, v5.4s, v0.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4f9d1142 // fmla v2.4s, v10.4s, v29.s[0]
+	VMOV V8.B16, V5.B16
+	WORD $0x4fbd1125 // fmla v5.4s, v9.4s, v29.s[1]
+	WORD $0x4f9d1805 // fmla v5.4s, v0.4s, v29.s[2]
+	VMOV V7.B16, V3.B16
+	WORD $0x4fbd18c3 // fmla v3.4s, v6.4s, v29.s[3]
+	WORD $0x4f9c1143 // fmla v3.4s, v10.4s, v28.s[0]
+	VMOV V8.B16, V1.B16
+	WORD $0x4f9c1121 // fmla v1.4s, v9.4s, v28.s[0]
+	WORD $0x4fbd1801 // fmla v1.4s, v0.4s, v29.s[3]
+	WORD $0x4f9d18c7 // fmla v7.4s, v6.4s, v29.s[2]
+	WORD $0x4fbd1147 // fmla v7.4s, v10.4s, v29.s[1]
+	WORD $0x4e28d488 // fadd v8.4s, v4.4s, v8.4s
+	WORD $0x4f9d1128 // fmla v8.4s, v9.4s, v29.s[0]
+	WORD $0x4e20d500 // fadd v0.4s, v8.4s, v0.4s
+	FMOVQ 0(R7), F8
+	WORD $0x4e28d448 // fadd v8.4s, v2.4s, v8.4s
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d465 // fadd v5.4s, v3.4s, v5.4s
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d423 // fadd v3.4s, v1.4s, v3.4s
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d4e1 // fadd v1.4s, v7.4s, v1.4s
+	FMOVQ 0(R7), F7
+	WORD $0x4e27d407 // fadd v7.4s, v0.4s, v7.4s
+	FMOVQ 0(R16), F0
+	FMOVQ 32(R16), F9
+	WORD $0x6ea2e504 // fcmgt v4.4s, v8.4s, v2.4s
+	VMOV V2.B16, V10.B16
+	WORD $0x6ea41d0a // bit v10.16b, v8.16b, v4.16b
+	WORD $0x6eaae404 // fcmgt v4.4s, v0.4s, v10.4s
+	WORD $0x6ea41c0a // bit v10.16b, v0.16b, v4.16b
+	WORD $0x6eaae524 // fcmgt v4.4s, v9.4s, v10.4s
+	WORD $0x6ea41d2a // bit v10.16b, v9.16b, v4.16b
+	WORD $0x6ebfe544 // fcmgt v4.4s, v10.4s, v31.4s
+	WORD $0x4e2ae400 // fcmeq v0.4s, v0.4s, v10.4s
+	WORD $0x4e241c00 // and v0.16b, v0.16b, v4.16b
+	WORD $0x4e601c84 // bic v4.16b, v4.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R19
+	MOVHU 0(R5), R6
+	ORR R6, R19, R19
+	MOVH R19, 0(R5)
+	WORD $0x4e2ae508 // fcmeq v8.4s, v8.4s, v10.4s
+	WORD $0x4e241d08 // and v8.16b, v8.16b, v4.16b
+	WORD $0x4e681c84 // bic v4.16b, v4.16b, v8.16b
+	WORD $0x4e3e1d08 // and v8.16b, v8.16b, v30.16b
+	WORD $0x4eb1b908 // addv s8, v8.4s
+	VMOV V8.S[0], R19
+	MOVHU 2(R5), R6
+	ORR R6, R19, R19
+	MOVH R19, 2(R5)
+	WORD $0x4e2ae529 // fcmeq v9.4s, v9.4s, v10.4s
+	WORD $0x4e241d29 // and v9.16b, v9.16b, v4.16b
+	WORD $0x4e691c84 // bic v4.16b, v4.16b, v9.16b
+	WORD $0x4e3e1d29 // and v9.16b, v9.16b, v30.16b
+	WORD $0x4eb1b929 // addv s9, v9.4s
+	VMOV V9.S[0], R19
+	MOVHU 4(R5), R6
+	ORR R6, R19, R19
+	MOVH R19, 4(R5)
+	WORD $0x4e2ae442 // fcmeq v2.4s, v2.4s, v10.4s
+	WORD $0x4e241c42 // and v2.16b, v2.16b, v4.16b
+	WORD $0x4e621c84 // bic v4.16b, v4.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R19
+	MOVHU 6(R5), R6
+	ORR R6, R19, R19
+	MOVH R19, 6(R5)
+	WORD $0x6eaae7e2 // fcmgt v2.4s, v31.4s, v10.4s
+	WORD $0x6ea21fea // bit v10.16b, v31.16b, v2.16b
+	FMOVQ F10, 0(R3)
+	FMOVQ 64(R16), F10
+	FMOVQ 96(R16), F2
+	WORD $0x6ea3e4a4 // fcmgt v4.4s, v5.4s, v3.4s
+	VMOV V3.B16, V9.B16
+	WORD $0x6ea41ca9 // bit v9.16b, v5.16b, v4.16b
+	WORD $0x6ea9e544 // fcmgt v4.4s, v10.4s, v9.4s
+	WORD $0x6ea41d49 // bit v9.16b, v10.16b, v4.16b
+	WORD $0x6ea9e444 // fcmgt v4.4s, v2.4s, v9.4s
+	WORD $0x6ea41c49 // bit v9.16b, v2.16b, v4.16b
+	WORD $0x6ebfe524 // fcmgt v4.4s, v9.4s, v31.4s
+	WORD $0x4e29e54a // fcmeq v10.4s, v10.4s, v9.4s
+	WORD $0x4e241d4a // and v10.16b, v10.16b, v4.16b
+	WORD $0x4e6a1c84 // bic v4.16b, v4.16b, v10.16b
+	WORD $0x4e3e1d4a // and v10.16b, v10.16b, v30.16b
+	WORD $0x4eb1b94a // addv s10, v10.4s
+	VMOV V10.S[0], R19
+	MOVHU 0(R14), R6
+	ORR R6, R19, R19
+	MOVH R19, 0(R14)
+	WORD $0x4e29e4a5 // fcmeq v5.4s, v5.4s, v9.4s
+	WORD $0x4e241ca5 // and v5.16b, v5.16b, v4.16b
+	WORD $0x4e651c84 // bic v4.16b, v4.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R19
+	MOVHU 2(R14), R6
+	ORR R6, R19, R19
+	MOVH R19, 2(R14)
+	WORD $0x4e29e442 // fcmeq v2.4s, v2.4s, v9.4s
+	WORD $0x4e241c42 // and v2.16b, v2.16b, v4.16b
+	WORD $0x4e621c84 // bic v4.16b, v4.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R19
+	MOVHU 4(R14), R6
+	ORR R6, R19, R19
+	MOVH R19, 4(R14)
+	WORD $0x4e29e463 // fcmeq v3.4s, v3.4s, v9.4s
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x4e631c84 // bic v4.16b, v4.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R19
+	MOVHU 6(R14), R6
+	ORR R6, R19, R19
+	MOVH R19, 6(R14)
+	WORD $0x6ea9e7e3 // fcmgt v3.4s, v31.4s, v9.4s
+	WORD $0x6ea31fe9 // bit v9.16b, v31.16b, v3.16b
+	FMOVQ F9, 0(R12)
+	FMOVQ 128(R16), F9
+	FMOVQ 160(R16), F3
+	WORD $0x6ea7e424 // fcmgt v4.4s, v1.4s, v7.4s
+	VMOV V7.B16, V2.B16
+	WORD $0x6ea41c22 // bit v2.16b, v1.16b, v4.16b
+	WORD $0x6ea2e524 // fcmgt v4.4s, v9.4s, v2.4s
+	WORD $0x6ea41d22 // bit v2.16b, v9.16b, v4.16b
+	WORD $0x6ea2e464 // fcmgt v4.4s, v3.4s, v2.4s
+	WORD $0x6ea41c62 // bit v2.16b, v3.16b, v4.16b
+	WORD $0x6ebfe444 // fcmgt v4.4s, v2.4s, v31.4s
+	WORD $0x4e22e529 // fcmeq v9.4s, v9.4s, v2.4s
+	WORD $0x4e241d29 // and v9.16b, v9.16b, v4.16b
+	WORD $0x4e691c84 // bic v4.16b, v4.16b, v9.16b
+	WORD $0x4e3e1d29 // and v9.16b, v9.16b, v30.16b
+	WORD $0x4eb1b929 // addv s9, v9.4s
+	VMOV V9.S[0], R19
+	MOVHU 0(R15), R6
+	ORR R6, R19, R19
+	MOVH R19, 0(R15)
+	WORD $0x4e22e421 // fcmeq v1.4s, v1.4s, v2.4s
+	WORD $0x4e241c21 // and v1.16b, v1.16b, v4.16b
+	WORD $0x4e611c84 // bic v4.16b, v4.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R19
+	MOVHU 2(R15), R6
+	ORR R6, R19, R19
+	MOVH R19, 2(R15)
+	WORD $0x4e22e463 // fcmeq v3.4s, v3.4s, v2.4s
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x4e631c84 // bic v4.16b, v4.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R19
+	MOVHU 4(R15), R6
+	ORR R6, R19, R19
+	MOVH R19, 4(R15)
+	WORD $0x4e22e4e7 // fcmeq v7.4s, v7.4s, v2.4s
+	WORD $0x4e241ce7 // and v7.16b, v7.16b, v4.16b
+	WORD $0x4e671c84 // bic v4.16b, v4.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R19
+	MOVHU 6(R15), R6
+	ORR R6, R19, R19
+	MOVH R19, 6(R15)
+	WORD $0x6ea2e7e7 // fcmgt v7.4s, v31.4s, v2.4s
+	WORD $0x6ea71fe2 // bit v2.16b, v31.16b, v7.16b
+	FMOVQ F2, 0(R13)
+	VSHL $4, V30.S4, V30.S4
+	ADD $16, R1, R1
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R3, R3
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R7, R7
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $8, R5, R5
+	ADD $8, R14, R14
+	ADD $8, R15, R15
+	SUB $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputMask6r6c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+TEXT ·winoOutputMask6r6c2NEON(SB), 0, $256-56
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+40(FP), R5
+	MOVD xRow+48(FP), R6
+	LSL $2, R6, R6
+	ADD R2, R1, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R9
+	ADD R2, R9, R9
+	ADD R2, R9, R9
+	ADD R2, R9, R9
+	MOVD $8, R10
+	MUL R10, R2, R2
+	ADD R4, R3, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	ADD R4, R13, R14
+	ADD R4, R14, R15
+	MOVD $tmp-256(SP), R17
+	MOVD $winoOutputMask6r6c2NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+	FMOVQ 16(R25), F30
+tile:
+	MOVD $4, R4
+quarter:
+	MOVD $0, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 0(R17)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 16(R17)
+	ADD R2, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 32(R17)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 48(R17)
+	ADD R2, R10, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 64(R17)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 80(R17)
+	ADD R2, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 96(R17)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 112(R17)
+	ADD R2, R10, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 128(R17)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 144(R17)
+	ADD R2, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 160(R17)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 176(R17)
+	ADD R2, R10, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 192(R17)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 208(R17)
+	ADD R2, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 224(R17)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 240(R17)
+	FMOVQ 0(R17), F0
+	FMOVQ 32(R17), F1
+	FMOVQ 64(R17), F2
+	FMOVQ 96(R17), F3
+	FMOVQ 128(R17), F4
+	FMOVQ 160(R17), F5
+	FMOVQ 192(R17), F6
+	FMOVQ 224(R17), F7
+	WORD $0x4e22d428 // fadd v8.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	VMOV V2.B16, V5.B16
+	WORD $0x4fbf1085 // fmla v5.4s, v4.4s, v31.s[1]
+	WORD $0x4f9f18c5 // fmla v5.4s, v6.4s, v31.s[2]
+	VMOV V8.B16, V9.B16
+	WORD $0x4fbf1829 // fmla v9.4s, v1.4s, v31.s[3]
+	WORD $0x4f9e1069 // fmla v9.4s, v3.4s, v30.s[0]
+	VMOV V2.B16, V10.B16
+	WORD $0x4f9e108a // fmla v10.4s, v4.4s, v30.s[0]
+	WORD $0x4fbf18ca // fmla v10.4s, v6.4s, v31.s[3]
+	WORD $0x4f9f1828 // fmla v8.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1068 // fmla v8.4s, v3.4s, v31.s[1]
+	WORD $0x4e22d4e2 // fadd v2.4s, v7.4s, v2.4s
+	WORD $0x4f9f1082 // fmla v2.4s, v4.4s, v31.s[0]
+	WORD $0x4e26d446 // fadd v6.4s, v2.4s, v6.4s
+	MOVD R5, R16
+	FMOVQ 0(R16), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221c02 // and v2.16b, v0.16b, v2.16b
+	FMOVQ F2, 0(R3)
+	ADD R6, R16, R16
+	FMOVQ 0(R16), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221ca2 // and v2.16b, v5.16b, v2.16b
+	FMOVQ F2, 0(R11)
+	ADD R6, R16, R16
+	FMOVQ 0(R16), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221d22 // and v2.16b, v9.16b, v2.16b
+	FMOVQ F2, 0(R12)
+	ADD R6, R16, R16
+	FMOVQ 0(R16), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221d42 // and v2.16b, v10.16b, v2.16b
+	FMOVQ F2, 0(R13)
+	ADD R6, R16, R16
+	FMOVQ 0(R16), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221d02 // and v2.16b, v8.16b, v2.16b
+	FMOVQ F2, 0(R14)
+	ADD R6, R16, R16
+	FMOVQ 0(R16), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221cc2 // and v2.16b, v6.16b, v2.16b
+	FMOVQ F2, 0(R15)
+	ADD R6, R16, R16
+	FMOVQ 16(R17), F2
+	FMOVQ 48(R17), F6
+	FMOVQ 80(R17), F8
+	FMOVQ 112(R17), F10
+	FMOVQ 144(R17), F9
+	FMOVQ 176(R17), F5
+	FMOVQ 208(R17), F0
+	FMOVQ 240(R17), F4
+	WORD $0x4e28d4c7 // fadd v7.4s, v6.4s, v8.4s
+	WORD $0x4ea8d4c8 // fsub v8.4s, v6.4s, v8.4s
+	WORD $0x4e29d546 // fadd v6.4s, v10.4s, v9.4s
+	WORD $0x4ea9d549 // fsub v9.4s, v10.4s, v9.4s
+	WORD $0x4e20d4aa // fadd v10.4s, v5.4s, v0.4s
+	WORD $0x4ea0d4a0 // fsub v0.4s, v5.4s, v0.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4f9f1142 // fmla v2.4s, v10.4s, v31.s[0]
+	VMOV V8.B16, V5.B16
+	WORD $0x4fbf1125 // fmla v5.4s, v9.4s, v31.s[1]
+	WORD $0x4f9f1805 // fmla v5.4s, v0.4s, v31.s[2]
+	VMOV V7.B16, V3.B16
+	WORD $0x4fbf18c3 // fmla v3.4s, v6.4s, v31.s[3]
+	WORD $0x4f9e1143 // fmla v3.4s, v10.4s, v30.s[0]
+	VMOV V8.B16, V1.B16
+	WORD $0x4f9e1121 // fmla v1.4s, v9.4s, v30.s[0]
+	WORD $0x4fbf1801 // fmla v1.4s, v0.4s, v31.s[3]
+	WORD $0x4f9f18c7 // fmla v7.4s, v6.4s, v31.s[2]
+	WORD $0x4fbf1147 // fmla v7.4s, v10.4s, v31.s[1]
+	WORD $0x4e28d488 // fadd v8.4s, v4.4s, v8.4s
+	WORD $0x4f9f1128 // fmla v8.4s, v9.4s, v31.s[0]
+	WORD $0x4e20d500 // fadd v0.4s, v8.4s, v0.4s
+	MOVD R5, R16
+	FMOVQ 64(R16), F8
+	WORD $0x4ea0c908 // fcmgt v8.4s, v8.4s, #0.0
+	WORD $0x4e281c48 // and v8.16b, v2.16b, v8.16b
+	FMOVQ F8, 64(R3)
+	ADD R6, R16, R16
+	FMOVQ 64(R16), F8
+	WORD $0x4ea0c908 // fcmgt v8.4s, v8.4s, #0.0
+	WORD $0x4e281ca8 // and v8.16b, v5.16b, v8.16b
+	FMOVQ F8, 64(R11)
+	ADD R6, R16, R16
+	FMOVQ 64(R16), F8
+	WORD $0x4ea0c908 // fcmgt v8.4s, v8.4s, #0.0
+	WORD $0x4e281c68 // and v8.16b, v3.16b, v8.16b
+	FMOVQ F8, 64(R12)
+	ADD R6, R16, R16
+	FMOVQ 64(R16), F8
+	WORD $0x4ea0c908 // fcmgt v8.4s, v8.4s, #0.0
+	WORD $0x4e281c28 // and v8.16b, v1.16b, v8.16b
+	FMOVQ F8, 64(R13)
+	ADD R6, R16, R16
+	FMOVQ 64(R16), F8
+	WORD $0x4ea0c908 // fcmgt v8.4s, v8.4s, #0.0
+	WORD $0x4e281ce8 // and v8.16b, v7.16b, v8.16b
+	FMOVQ F8, 64(R14)
+	ADD R6, R16, R16
+	FMOVQ 64(R16), F8
+	WORD $0x4ea0c908 // fcmgt v8.4s, v8.4s, #0.0
+	WORD $0x4e281c08 // and v8.16b, v0.16b, v8.16b
+	FMOVQ F8, 64(R15)
+	ADD R6, R16, R16
+	ADD $16, R1, R1
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R3, R3
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R14, R14
+	ADD $16, R15, R15
+	ADD $16, R5, R5
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $64, R3, R3
+	ADD $64, R11, R11
+	ADD $64, R12, R12
+	ADD $64, R13, R13
+	ADD $64, R14, R14
+	ADD $64, R15, R15
+	ADD $64, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoGrad6r6c2NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+TEXT ·winoGrad6r6c2NEON(SB), 0, $256-40
+	MOVD tiles+0(FP), R0
+	MOVD dy+8(FP), R1
+	MOVD dyRow+16(FP), R2
+	LSL $2, R2, R2
+	MOVD v+24(FP), R3
+	MOVD vStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R2, R5, R6
+	ADD R2, R6, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R4, R3, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R12
+	ADD R4, R12, R12
+	ADD R4, R12, R12
+	ADD R4, R12, R12
+	MOVD $8, R13
+	MUL R13, R4, R4
+	MOVD $tmp-256(SP), R14
+	MOVD $winoGrad6r6c2NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+	FMOVQ 16(R25), F30
+tile:
+	MOVD $4, R2
+quarter:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R5), F1
+	FMOVQ 0(R6), F2
+	FMOVQ 0(R7), F3
+	FMOVQ 0(R8), F4
+	FMOVQ 0(R9), F5
+	FMOVQ F0, 0(R14)
+	FMOVQ F5, 224(R14)
+	WORD $0x4e22d406 // fadd v6.4s, v0.4s, v2.4s
+	WORD $0x4e23d427 // fadd v7.4s, v1.4s, v3.4s
+	VMOV V0.B16, V8.B16
+	WORD $0x4f9f1048 // fmla v8.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9029 // fmul v9.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e10a9 // fmla v9.4s, v5.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	FMOVQ F10, 32(R14)
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	FMOVQ F7, 64(R14)
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	FMOVQ F7, 96(R14)
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	FMOVQ F9, 128(R14)
+	WORD $0x4f9e9000 // fmul v0.4s, v0.4s, v30.s[0]
+	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf1080 // fmla v0.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9821 // fmul v1.4s, v1.4s, v31.s[3]
+	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4e25d401 // fadd v1.4s, v0.4s, v5.4s
+	FMOVQ F1, 160(R14)
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	FMOVQ F5, 192(R14)
+	FMOVQ 64(R1), F5
+	FMOVQ 64(R5), F0
+	FMOVQ 64(R6), F1
+	FMOVQ 64(R7), F3
+	FMOVQ 64(R8), F4
+	FMOVQ 64(R9), F2
+	FMOVQ F5, 16(R14)
+	FMOVQ F2, 240(R14)
+	WORD $0x4e21d4a9 // fadd v9.4s, v5.4s, v1.4s
+	WORD $0x4e23d408 // fadd v8.4s, v0.4s, v3.4s
+	VMOV V5.B16, V7.B16
+	WORD $0x4f9f1027 // fmla v7.4s, v1.4s, v31.s[0]
+	WORD $0x4fbf9006 // fmul v6.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e22d508 // fadd v8.4s, v8.4s, v2.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1046 // fmla v6.4s, v2.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	FMOVQ F10, 48(R14)
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	FMOVQ F8, 80(R14)
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	FMOVQ F8, 112(R14)
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	FMOVQ F6, 144(R14)
+	WORD $0x4f9e90a5 // fmul v5.4s, v5.4s, v30.s[0]
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1085 // fmla v5.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9800 // fmul v0.4s, v0.4s, v31.s[3]
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	FMOVQ F0, 176(R14)
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	FMOVQ F2, 208(R14)
+	MOVD $0, R13
+	FMOVQ 0(R14), F2
+	FMOVQ 16(R14), F5
+	WORD $0x3cad6862 // str q2, [x3, x13]
+	WORD $0x3cad6985 // str q5, [x12, x13]
+	WORD $0x4e25d440 // fadd v0.4s, v2.4s, v5.4s
+	WORD $0x3cad6940 // str q0, [x10, x13]
+	WORD $0x4ea5d445 // fsub v5.4s, v2.4s, v5.4s
+	WORD $0x3cad6965 // str q5, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 32(R14), F5
+	FMOVQ 48(R14), F2
+	WORD $0x3cad6865 // str q5, [x3, x13]
+	WORD $0x3cad6982 // str q2, [x12, x13]
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	WORD $0x3cad6940 // str q0, [x10, x13]
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	WORD $0x3cad6962 // str q2, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 64(R14), F2
+	FMOVQ 80(R14), F5
+	WORD $0x3cad6862 // str q2, [x3, x13]
+	WORD $0x3cad6985 // str q5, [x12, x13]
+	WORD $0x4e25d440 // fadd v0.4s, v2.4s, v5.4s
+	WORD $0x3cad6940 // str q0, [x10, x13]
+	WORD $0x4ea5d445 // fsub v5.4s, v2.4s, v5.4s
+	WORD $0x3cad6965 // str q5, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 96(R14), F5
+	FMOVQ 112(R14), F2
+	WORD $0x3cad6865 // str q5, [x3, x13]
+	WORD $0x3cad6982 // str q2, [x12, x13]
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	WORD $0x3cad6940 // str q0, [x10, x13]
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	WORD $0x3cad6962 // str q2, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 128(R14), F2
+	FMOVQ 144(R14), F5
+	WORD $0x3cad6862 // str q2, [x3, x13]
+	WORD $0x3cad6985 // str q5, [x12, x13]
+	WORD $0x4e25d440 // fadd v0.4s, v2.4s, v5.4s
+	WORD $0x3cad6940 // str q0, [x10, x13]
+	WORD $0x4ea5d445 // fsub v5.4s, v2.4s, v5.4s
+	WORD $0x3cad6965 // str q5, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 160(R14), F5
+	FMOVQ 176(R14), F2
+	WORD $0x3cad6865 // str q5, [x3, x13]
+	WORD $0x3cad6982 // str q2, [x12, x13]
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	WORD $0x3cad6940 // str q0, [x10, x13]
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	WORD $0x3cad6962 // str q2, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 192(R14), F2
+	FMOVQ 208(R14), F5
+	WORD $0x3cad6862 // str q2, [x3, x13]
+	WORD $0x3cad6985 // str q5, [x12, x13]
+	WORD $0x4e25d440 // fadd v0.4s, v2.4s, v5.4s
+	WORD $0x3cad6940 // str q0, [x10, x13]
+	WORD $0x4ea5d445 // fsub v5.4s, v2.4s, v5.4s
+	WORD $0x3cad6965 // str q5, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 224(R14), F5
+	FMOVQ 240(R14), F2
+	WORD $0x3cad6865 // str q5, [x3, x13]
+	WORD $0x3cad6982 // str q2, [x12, x13]
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	WORD $0x3cad6940 // str q0, [x10, x13]
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	WORD $0x3cad6962 // str q2, [x11, x13]
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R3, R3
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	SUBS $1, R2, R2
+	BNE quarter
+	ADD $64, R1, R1
+	ADD $64, R5, R5
+	ADD $64, R6, R6
+	ADD $64, R7, R7
+	ADD $64, R8, R8
+	ADD $64, R9, R9
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputHits6r4c6NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+TEXT ·winoOutputHits6r4c6NEON(SB), 0, $576-68
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD hits+40(FP), R5
+	MOVD hitsRow+48(FP), R6
+	MOVD bias+56(FP), R7
+	ADD R2, R1, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R12
+	ADD R2, R12, R13
+	ADD R2, R13, R14
+	MOVD $8, R15
+	MUL R15, R2, R2
+	MOVD $3, R15
+	MUL R15, R2, R16
+	ADD R4, R3, R17
+	ADD R6, R5, R19
+	MOVD $tmp-576(SP), R20
+	FMOVS lo+64(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD $laneBits<>(SB), R21
+	MOVD $winoOutputHits6r4c6NEONConst<>(SB), R25
+	FMOVQ 0(R25), F29
+	FMOVQ 16(R25), F28
+tile:
+	FMOVQ 0(R21), F30
+	STP (ZR, ZR), (R5)
+	STP (ZR, ZR), (R19)
+	MOVD $4, R4
+quarter:
+	MOVD $0, R15
+	WORD $0x3cef6820 // ldr q0, [x1, x15]
+	WORD $0x3cef6901 // ldr q1, [x8, x15]
+	WORD $0x3cef6922 // ldr q2, [x9, x15]
+	WORD $0x3cef6943 // ldr q3, [x10, x15]
+	WORD $0x3cef6964 // ldr q4, [x11, x15]
+	WORD $0x3cef6985 // ldr q5, [x12, x15]
+	WORD $0x3cef69a6 // ldr q6, [x13, x15]
+	WORD $0x3cef69c7 // ldr q7, [x14, x15]
+	WORD $0x4e22d428 // fadd v8.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4f9d1060 // fmla v0.4s, v3.4s, v29.s[0]
+	FMOVQ F0, 0(R20)
+	VMOV V2.B16, V0.B16
+	WORD $0x4fbd1080 // fmla v0.4s, v4.4s, v29.s[1]
+	WORD $0x4f9d18c0 // fmla v0.4s, v6.4s, v29.s[2]
+	FMOVQ F0, 16(R20)
+	VMOV V8.B16, V0.B16
+	WORD $0x4fbd1820 // fmla v0.4s, v1.4s, v29.s[3]
+	WORD $0x4f9c1060 // fmla v0.4s, v3.4s, v28.s[0]
+	FMOVQ F0, 32(R20)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9c1080 // fmla v0.4s, v4.4s, v28.s[0]
+	WORD $0x4fbd18c0 // fmla v0.4s, v6.4s, v29.s[3]
+	FMOVQ F0, 48(R20)
+	WORD $0x4f9d1828 // fmla v8.4s, v1.4s, v29.s[2]
+	WORD $0x4fbd1068 // fmla v8.4s, v3.4s, v29.s[1]
+	FMOVQ F8, 64(R20)
+	WORD $0x4e22d4e2 // fadd v2.4s, v7.4s, v2.4s
+	WORD $0x4f9d1082 // fmla v2.4s, v4.4s, v29.s[0]
+	WORD $0x4e26d446 // fadd v6.4s, v2.4s, v6.4s
+	FMOVQ F6, 80(R20)
+	ADD R2, R15, R15
+	WORD $0x3cef6826 // ldr q6, [x1, x15]
+	WORD $0x3cef6902 // ldr q2, [x8, x15]
+	WORD $0x3cef6924 // ldr q4, [x9, x15]
+	WORD $0x3cef6947 // ldr q7, [x10, x15]
+	WORD $0x3cef6968 // ldr q8, [x11, x15]
+	WORD $0x3cef6983 // ldr q3, [x12, x15]
+	WORD $0x3cef69a1 // ldr q1, [x13, x15]
+	WORD $0x3cef69c0 // ldr q0, [x14, x15]
+	WORD $0x4e24d445 // fadd v5.4s, v2.4s, v4.4s
+	WORD $0x4ea4d444 // fsub v4.4s, v2.4s, v4.4s
+	WORD $0x4e28d4e2 // fadd v2.4s, v7.4s, v8.4s
+	WORD $0x4ea8d4e8 // fsub v8.4s, v7.4s, v8.4s
+	WORD $0x4e21d467 // fadd v7.4s, v3.4s, v1.4s
+	WORD $0x4ea1d461 // fsub v1.4s, v3.4s, v1.4s
+	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
+	WORD $0x4e22d4c6 // fadd v6.4s, v6.4s, v2.4s
+	WORD $0x4f9d10e6 // fmla v6.4s, v7.4s, v29.s[0]
+	FMOVQ F6, 96(R20)
+	VMOV V4.B16, V6.B16
+	WORD $0x4fbd1106 // fmla v6.4s, v8.4s, v29.s[1]
+	WORD $0x4f9d1826 // fmla v6.4s, v1.4s, v29.s[2]
+	FMOVQ F6, 112(R20)
+	VMOV V5.B16, V6.B16
+	WORD $0x4fbd1846 // fmla v6.4s, v2.4s, v29.s[3]
+	WORD $0x4f9c10e6 // fmla v6.4s, v7.4s, v28.s[0]
+	FMOVQ F6, 128(R20)
+	VMOV V4.B16, V6.B16
+	WORD $0x4f9c1106 // fmla v6.4s, v8.4s, v28.s[0]
+	WORD $0x4fbd1826 // fmla v6.4s, v1.4s, v29.s[3]
+	FMOVQ F6, 144(R20)
+	WORD $0x4f9d1845 // fmla v5.4s, v2.4s, v29.s[2]
+	WORD $0x4fbd10e5 // fmla v5.4s, v7.4s, v29.s[1]
+	FMOVQ F5, 160(R20)
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	WORD $0x4f9d1104 // fmla v4.4s, v8.4s, v29.s[0]
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	FMOVQ F1, 176(R20)
+	ADD R2, R15, R15
+	WORD $0x3cef6821 // ldr q1, [x1, x15]
+	WORD $0x3cef6904 // ldr q4, [x8, x15]
+	WORD $0x3cef6928 // ldr q8, [x9, x15]
+	WORD $0x3cef6940 // ldr q0, [x10, x15]
+	WORD $0x3cef6965 // ldr q5, [x11, x15]
+	WORD $0x3cef6987 // ldr q7, [x12, x15]
+	WORD $0x3cef69a2 // ldr q2, [x13, x15]
+	WORD $0x3cef69c6 // ldr q6, [x14, x15]
+	WORD $0x4e28d483 // fadd v3.4s, v4.4s, v8.4s
+	WORD $0x4ea8d488 // fsub v8.4s, v4.4s, v8.4s
+	WORD $0x4e25d404 // fadd v4.4s, v0.4s, v5.4s
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	WORD $0x4e22d4e0 // fadd v0.4s, v7.4s, v2.4s
+	WORD $0x4ea2d4e2 // fsub v2.4s, v7.4s, v2.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4f9d1001 // fmla v1.4s, v0.4s, v29.s[0]
+	FMOVQ F1, 192(R20)
+	VMOV V8.B16, V1.B16
+	WORD $0x4fbd10a1 // fmla v1.4s, v5.4s, v29.s[1]
+	WORD $0x4f9d1841 // fmla v1.4s, v2.4s, v29.s[2]
+	FMOVQ F1, 208(R20)
+	VMOV V3.B16, V1.B16
+	WORD $0x4fbd1881 // fmla v1.4s, v4.4s, v29.s[3]
+	WORD $0x4f9c1001 // fmla v1.4s, v0.4s, v28.s[0]
+	FMOVQ F1, 224(R20)
+	VMOV V8.B16, V1.B16
+	WORD $0x4f9c10a1 // fmla v1.4s, v5.4s, v28.s[0]
+	WORD $0x4fbd1841 // fmla v1.4s, v2.4s, v29.s[3]
+	FMOVQ F1, 240(R20)
+	WORD $0x4f9d1883 // fmla v3.4s, v4.4s, v29.s[2]
+	WORD $0x4fbd1003 // fmla v3.4s, v0.4s, v29.s[1]
+	FMOVQ F3, 256(R20)
+	WORD $0x4e28d4c8 // fadd v8.4s, v6.4s, v8.4s
+	WORD $0x4f9d10a8 // fmla v8.4s, v5.4s, v29.s[0]
+	WORD $0x4e22d502 // fadd v2.4s, v8.4s, v2.4s
+	FMOVQ F2, 272(R20)
+	ADD R2, R15, R15
+	WORD $0x3cef6822 // ldr q2, [x1, x15]
+	WORD $0x3cef6908 // ldr q8, [x8, x15]
+	WORD $0x3cef6925 // ldr q5, [x9, x15]
+	WORD $0x3cef6946 // ldr q6, [x10, x15]
+	WORD $0x3cef6963 // ldr q3, [x11, x15]
+	WORD $0x3cef6980 // ldr q0, [x12, x15]
+	WORD $0x3cef69a4 // ldr q4, [x13, x15]
+	WORD $0x3cef69c1 // ldr q1, [x14, x15]
+	WORD $0x4e25d507 // fadd v7.4s, v8.4s, v5.4s
+	WORD $0x4ea5d505 // fsub v5.4s, v8.4s, v5.4s
+	WORD $0x4e23d4c8 // fadd v8.4s, v6.4s, v3.4s
+	WORD $0x4ea3d4c3 // fsub v3.4s, v6.4s, v3.4s
+	WORD $0x4e24d406 // fadd v6.4s, v0.4s, v4.4s
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	WORD $0x4f9d10c2 // fmla v2.4s, v6.4s, v29.s[0]
+	FMOVQ F2, 288(R20)
+	VMOV V5.B16, V2.B16
+	WORD $0x4fbd1062 // fmla v2.4s, v3.4s, v29.s[1]
+	WORD $0x4f9d1882 // fmla v2.4s, v4.4s, v29.s[2]
+	FMOVQ F2, 304(R20)
+	VMOV V7.B16, V2.B16
+	WORD $0x4fbd1902 // fmla v2.4s, v8.4s, v29.s[3]
+	WORD $0x4f9c10c2 // fmla v2.4s, v6.4s, v28.s[0]
+	FMOVQ F2, 320(R20)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9c1062 // fmla v2.4s, v3.4s, v28.s[0]
+	WORD $0x4fbd1882 // fmla v2.4s, v4.4s, v29.s[3]
+	FMOVQ F2, 336(R20)
+	WORD $0x4f9d1907 // fmla v7.4s, v8.4s, v29.s[2]
+	WORD $0x4fbd10c7 // fmla v7.4s, v6.4s, v29.s[1]
+	FMOVQ F7, 352(R20)
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4f9d1065 // fmla v5.4s, v3.4s, v29.s[0]
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	FMOVQ F4, 368(R20)
+	ADD R2, R15, R15
+	WORD $0x3cef6824 // ldr q4, [x1, x15]
+	WORD $0x3cef6905 // ldr q5, [x8, x15]
+	WORD $0x3cef6923 // ldr q3, [x9, x15]
+	WORD $0x3cef6941 // ldr q1, [x10, x15]
+	WORD $0x3cef6967 // ldr q7, [x11, x15]
+	WORD $0x3cef6986 // ldr q6, [x12, x15]
+	WORD $0x3cef69a8 // ldr q8, [x13, x15]
+	WORD $0x3cef69c2 // ldr q2, [x14, x15]
+	WORD $0x4e23d4a0 // fadd v0.4s, v5.4s, v3.4s
+	WORD $0x4ea3d4a3 // fsub v3.4s, v5.4s, v3.4s
+	WORD $0x4e27d425 // fadd v5.4s, v1.4s, v7.4s
+	WORD $0x4ea7d427 // fsub v7.4s, v1.4s, v7.4s
+	WORD $0x4e28d4c1 // fadd v1.4s, v6.4s, v8.4s
+	WORD $0x4ea8d4c8 // fsub v8.4s, v6.4s, v8.4s
+	WORD $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4f9d1024 // fmla v4.4s, v1.4s, v29.s[0]
+	FMOVQ F4, 384(R20)
+	VMOV V3.B16, V4.B16
+	WORD $0x4fbd10e4 // fmla v4.4s, v7.4s, v29.s[1]
+	WORD $0x4f9d1904 // fmla v4.4s, v8.4s, v29.s[2]
+	FMOVQ F4, 400(R20)
+	VMOV V0.B16, V4.B16
+	WORD $0x4fbd18a4 // fmla v4.4s, v5.4s, v29.s[3]
+	WORD $0x4f9c1024 // fmla v4.4s, v1.4s, v28.s[0]
+	FMOVQ F4, 416(R20)
+	VMOV V3.B16, V4.B16
+	WORD $0x4f9c10e4 // fmla v4.4s, v7.4s, v28.s[0]
+	WORD $0x4fbd1904 // fmla v4.4s, v8.4s, v29.s[3]
+	FMOVQ F4, 432(R20)
+	WORD $0x4f9d18a0 // fmla v0.4s, v5.4s, v29.s[2]
+	WORD $0x4fbd1020 // fmla v0.4s, v1.4s, v29.s[1]
+	FMOVQ F0, 448(R20)
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	WORD $0x4f9d10e3 // fmla v3.4s, v7.4s, v29.s[0]
+	WORD $0x4e28d468 // fadd v8.4s, v3.4s, v8.4s
+	FMOVQ F8, 464(R20)
+	ADD R16, R15, R15
+	WORD $0x3cef6828 // ldr q8, [x1, x15]
+	WORD $0x3cef6903 // ldr q3, [x8, x15]
+	WORD $0x3cef6927 // ldr q7, [x9, x15]
+	WORD $0x3cef6942 // ldr q2, [x10, x15]
+	WORD $0x3cef6960 // ldr q0, [x11, x15]
+	WORD $0x3cef6981 // ldr q1, [x12, x15]
+	WORD $0x3cef69a5 // ldr q5, [x13, x15]
+	WORD $0x3cef69c4 // ldr q4, [x14, x15]
+	WORD $0x4e27d466 // fadd v6.4s, v3.4s, v7.4s
+	WORD $0x4ea7d467 // fsub v7.4s, v3.4s, v7.4s
+	WORD $0x4e20d443 // fadd v3.4s, v2.4s, v0.4s
+	WORD $0x4ea0d440 // fsub v0.4s, v2.4s, v0.4s
+	WORD $0x4e25d422 // fadd v2.4s, v1.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
+	WORD $0x4e23d508 // fadd v8.4s, v8.4s, v3.4s
+	WORD $0x4f9d1048 // fmla v8.4s, v2.4s, v29.s[0]
+	FMOVQ F8, 480(R20)
+	VMOV V7.B16, V8.B16
+	WORD $0x4fbd1008 // fmla v8.4s, v0.4s, v29.s[1]
+	WORD $0x4f9d18a8 // fmla v8.4s, v5.4s, v29.s[2]
+	FMOVQ F8, 496(R20)
+	VMOV V6.B16, V8.B16
+	WORD $0x4fbd1868 // fmla v8.4s, v3.4s, v29.s[3]
+	WORD $0x4f9c1048 // fmla v8.4s, v2.4s, v28.s[0]
+	FMOVQ F8, 512(R20)
+	VMOV V7.B16, V8.B16
+	WORD $0x4f9c1008 // fmla v8.4s, v0.4s, v28.s[0]
+	WORD $0x4fbd18a8 // fmla v8.4s, v5.4s, v29.s[3]
+	FMOVQ F8, 528(R20)
+	WORD $0x4f9d1866 // fmla v6.4s, v3.4s, v29.s[2]
+	WORD $0x4fbd1046 // fmla v6.4s, v2.4s, v29.s[1]
+	FMOVQ F6, 544(R20)
+	WORD $0x4e27d487 // fadd v7.4s, v4.4s, v7.4s
+	WORD $0x4f9d1007 // fmla v7.4s, v0.4s, v29.s[0]
+	WORD $0x4e25d4e5 // fadd v5.4s, v7.4s, v5.4s
+	FMOVQ F5, 560(R20)
+	FMOVQ 0(R20), F5
+	FMOVQ 96(R20), F7
+	FMOVQ 192(R20), F0
+	FMOVQ 288(R20), F4
+	FMOVQ 384(R20), F6
+	FMOVQ 480(R20), F2
+	WORD $0x4e20d4e3 // fadd v3.4s, v7.4s, v0.4s
+	WORD $0x4ea0d4e0 // fsub v0.4s, v7.4s, v0.4s
+	WORD $0x4e26d487 // fadd v7.4s, v4.4s, v6.4s
+	WORD $0x4ea6d486 // fsub v6.4s, v4.4s, v6.4s
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	VMOV V0.B16, V4.B16
+	WORD $0x4fbd10c4 // fmla v4.4s, v6.4s, v29.s[1]
+	WORD $0x4fbd18e3 // fmla v3.4s, v7.4s, v29.s[3]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9c10c0 // fmla v0.4s, v6.4s, v28.s[0]
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
+	FMOVQ F6, 0(R20)
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d486 // fadd v6.4s, v4.4s, v6.4s
+	FMOVQ F6, 96(R20)
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d466 // fadd v6.4s, v3.4s, v6.4s
+	FMOVQ F6, 192(R20)
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d406 // fadd v6.4s, v0.4s, v6.4s
+	FMOVQ F6, 288(R20)
+	FMOVQ 16(R20), F6
+	FMOVQ 112(R20), F0
+	FMOVQ 208(R20), F3
+	FMOVQ 304(R20), F4
+	FMOVQ 400(R20), F5
+	FMOVQ 496(R20), F2
+	WORD $0x4e23d407 // fadd v7.4s, v0.4s, v3.4s
+	WORD $0x4ea3d403 // fsub v3.4s, v0.4s, v3.4s
+	WORD $0x4e25d480 // fadd v0.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e20d4c6 // fadd v6.4s, v6.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	WORD $0x4fbd10a4 // fmla v4.4s, v5.4s, v29.s[1]
+	WORD $0x4fbd1807 // fmla v7.4s, v0.4s, v29.s[3]
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	WORD $0x4f9c10a3 // fmla v3.4s, v5.4s, v28.s[0]
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d4c5 // fadd v5.4s, v6.4s, v5.4s
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d486 // fadd v6.4s, v4.4s, v6.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4e4 // fadd v4.4s, v7.4s, v4.4s
+	FMOVQ 0(R7), F7
+	WORD $0x4e27d467 // fadd v7.4s, v3.4s, v7.4s
+	FMOVQ 0(R20), F3
+	FMOVQ 96(R20), F2
+	WORD $0x6ea6e4a0 // fcmgt v0.4s, v5.4s, v6.4s
+	VMOV V6.B16, V8.B16
+	WORD $0x6ea01ca8 // bit v8.16b, v5.16b, v0.16b
+	WORD $0x6ea8e460 // fcmgt v0.4s, v3.4s, v8.4s
+	WORD $0x6ea01c68 // bit v8.16b, v3.16b, v0.16b
+	WORD $0x6ea8e440 // fcmgt v0.4s, v2.4s, v8.4s
+	WORD $0x6ea01c48 // bit v8.16b, v2.16b, v0.16b
+	WORD $0x6ebfe500 // fcmgt v0.4s, v8.4s, v31.4s
+	WORD $0x4e28e463 // fcmeq v3.4s, v3.4s, v8.4s
+	WORD $0x4e201c63 // and v3.16b, v3.16b, v0.16b
+	WORD $0x4e631c00 // bic v0.16b, v0.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R22
+	MOVHU 0(R5), R6
+	ORR R6, R22, R22
+	MOVH R22, 0(R5)
+	WORD $0x4e28e4a5 // fcmeq v5.4s, v5.4s, v8.4s
+	WORD $0x4e201ca5 // and v5.16b, v5.16b, v0.16b
+	WORD $0x4e651c00 // bic v0.16b, v0.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R22
+	MOVHU 2(R5), R6
+	ORR R6, R22, R22
+	MOVH R22, 2(R5)
+	WORD $0x4e28e442 // fcmeq v2.4s, v2.4s, v8.4s
+	WORD $0x4e201c42 // and v2.16b, v2.16b, v0.16b
+	WORD $0x4e621c00 // bic v0.16b, v0.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R22
+	MOVHU 4(R5), R6
+	ORR R6, R22, R22
+	MOVH R22, 4(R5)
+	WORD $0x4e28e4c6 // fcmeq v6.4s, v6.4s, v8.4s
+	WORD $0x4e201cc6 // and v6.16b, v6.16b, v0.16b
+	WORD $0x4e661c00 // bic v0.16b, v0.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R22
+	MOVHU 6(R5), R6
+	ORR R6, R22, R22
+	MOVH R22, 6(R5)
+	WORD $0x6ea8e7e6 // fcmgt v6.4s, v31.4s, v8.4s
+	WORD $0x6ea61fe8 // bit v8.16b, v31.16b, v6.16b
+	FMOVQ F8, 0(R3)
+	FMOVQ 192(R20), F8
+	FMOVQ 288(R20), F6
+	WORD $0x6ea7e480 // fcmgt v0.4s, v4.4s, v7.4s
+	VMOV V7.B16, V2.B16
+	WORD $0x6ea01c82 // bit v2.16b, v4.16b, v0.16b
+	WORD $0x6ea2e500 // fcmgt v0.4s, v8.4s, v2.4s
+	WORD $0x6ea01d02 // bit v2.16b, v8.16b, v0.16b
+	WORD $0x6ea2e4c0 // fcmgt v0.4s, v6.4s, v2.4s
+	WORD $0x6ea01cc2 // bit v2.16b, v6.16b, v0.16b
+	WORD $0x6ebfe440 // fcmgt v0.4s, v2.4s, v31.4s
+	WORD $0x4e22e508 // fcmeq v8.4s, v8.4s, v2.4s
+	WORD $0x4e201d08 // and v8.16b, v8.16b, v0.16b
+	WORD $0x4e681c00 // bic v0.16b, v0.16b, v8.16b
+	WORD $0x4e3e1d08 // and v8.16b, v8.16b, v30.16b
+	WORD $0x4eb1b908 // addv s8, v8.4s
+	VMOV V8.S[0], R22
+	MOVHU 0(R19), R6
+	ORR R6, R22, R22
+	MOVH R22, 0(R19)
+	WORD $0x4e22e484 // fcmeq v4.4s, v4.4s, v2.4s
+	WORD $0x4e201c84 // and v4.16b, v4.16b, v0.16b
+	WORD $0x4e641c00 // bic v0.16b, v0.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R22
+	MOVHU 2(R19), R6
+	ORR R6, R22, R22
+	MOVH R22, 2(R19)
+	WORD $0x4e22e4c6 // fcmeq v6.4s, v6.4s, v2.4s
+	WORD $0x4e201cc6 // and v6.16b, v6.16b, v0.16b
+	WORD $0x4e661c00 // bic v0.16b, v0.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R22
+	MOVHU 4(R19), R6
+	ORR R6, R22, R22
+	MOVH R22, 4(R19)
+	WORD $0x4e22e4e7 // fcmeq v7.4s, v7.4s, v2.4s
+	WORD $0x4e201ce7 // and v7.16b, v7.16b, v0.16b
+	WORD $0x4e671c00 // bic v0.16b, v0.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R22
+	MOVHU 6(R19), R6
+	ORR R6, R22, R22
+	MOVH R22, 6(R19)
+	WORD $0x6ea2e7e7 // fcmgt v7.4s, v31.4s, v2.4s
+	WORD $0x6ea71fe2 // bit v2.16b, v31.16b, v7.16b
+	FMOVQ F2, 0(R17)
+	FMOVQ 32(R20), F2
+	FMOVQ 128(R20), F7
+	FMOVQ 224(R20), F0
+	FMOVQ 320(R20), F6
+	FMOVQ 416(R20), F4
+	FMOVQ 512(R20), F8
+	WORD $0x4e20d4e5 // fadd v5.4s, v7.4s, v0.4s
+	WORD $0x4ea0d4e0 // fsub v0.4s, v7.4s, v0.4s
+	WORD $0x4e24d4c7 // fadd v7.4s, v6.4s, v4.4s
+	WORD $0x4ea4d4c4 // fsub v4.4s, v6.4s, v4.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	VMOV V0.B16, V6.B16
+	WORD $0x4fbd1086 // fmla v6.4s, v4.4s, v29.s[1]
+	WORD $0x4fbd18e5 // fmla v5.4s, v7.4s, v29.s[3]
+	WORD $0x4e20d500 // fadd v0.4s, v8.4s, v0.4s
+	WORD $0x4f9c1080 // fmla v0.4s, v4.4s, v28.s[0]
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d444 // fadd v4.4s, v2.4s, v4.4s
+	FMOVQ F4, 32(R20)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	FMOVQ F4, 128(R20)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	FMOVQ F4, 224(R20)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	FMOVQ F4, 320(R20)
+	FMOVQ 48(R20), F4
+	FMOVQ 144(R20), F0
+	FMOVQ 240(R20), F5
+	FMOVQ 336(R20), F6
+	FMOVQ 432(R20), F2
+	FMOVQ 528(R20), F8
+	WORD $0x4e25d407 // fadd v7.4s, v0.4s, v5.4s
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	WORD $0x4e22d4c0 // fadd v0.4s, v6.4s, v2.4s
+	WORD $0x4ea2d4c2 // fsub v2.4s, v6.4s, v2.4s
+	WORD $0x4e27d484 // fadd v4.4s, v4.4s, v7.4s
+	WORD $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
+	VMOV V5.B16, V6.B16
+	WORD $0x4fbd1046 // fmla v6.4s, v2.4s, v29.s[1]
+	WORD $0x4fbd1807 // fmla v7.4s, v0.4s, v29.s[3]
+	WORD $0x4e25d505 // fadd v5.4s, v8.4s, v5.4s
+	WORD $0x4f9c1045 // fmla v5.4s, v2.4s, v28.s[0]
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d482 // fadd v2.4s, v4.4s, v2.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	FMOVQ 0(R7), F7
+	WORD $0x4e27d4a7 // fadd v7.4s, v5.4s, v7.4s
+	FMOVQ 32(R20), F5
+	FMOVQ 128(R20), F8
+	WORD $0x6ea4e440 // fcmgt v0.4s, v2.4s, v4.4s
+	VMOV V4.B16, V3.B16
+	WORD $0x6ea01c43 // bit v3.16b, v2.16b, v0.16b
+	WORD $0x6ea3e4a0 // fcmgt v0.4s, v5.4s, v3.4s
+	WORD $0x6ea01ca3 // bit v3.16b, v5.16b, v0.16b
+	WORD $0x6ea3e500 // fcmgt v0.4s, v8.4s, v3.4s
+	WORD $0x6ea01d03 // bit v3.16b, v8.16b, v0.16b
+	WORD $0x6ebfe460 // fcmgt v0.4s, v3.4s, v31.4s
+	WORD $0x4e23e4a5 // fcmeq v5.4s, v5.4s, v3.4s
+	WORD $0x4e201ca5 // and v5.16b, v5.16b, v0.16b
+	WORD $0x4e651c00 // bic v0.16b, v0.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R22
+	MOVHU 8(R5), R6
+	ORR R6, R22, R22
+	MOVH R22, 8(R5)
+	WORD $0x4e23e442 // fcmeq v2.4s, v2.4s, v3.4s
+	WORD $0x4e201c42 // and v2.16b, v2.16b, v0.16b
+	WORD $0x4e621c00 // bic v0.16b, v0.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R22
+	MOVHU 10(R5), R6
+	ORR R6, R22, R22
+	MOVH R22, 10(R5)
+	WORD $0x4e23e508 // fcmeq v8.4s, v8.4s, v3.4s
+	WORD $0x4e201d08 // and v8.16b, v8.16b, v0.16b
+	WORD $0x4e681c00 // bic v0.16b, v0.16b, v8.16b
+	WORD $0x4e3e1d08 // and v8.16b, v8.16b, v30.16b
+	WORD $0x4eb1b908 // addv s8, v8.4s
+	VMOV V8.S[0], R22
+	MOVHU 12(R5), R6
+	ORR R6, R22, R22
+	MOVH R22, 12(R5)
+	WORD $0x4e23e484 // fcmeq v4.4s, v4.4s, v3.4s
+	WORD $0x4e201c84 // and v4.16b, v4.16b, v0.16b
+	WORD $0x4e641c00 // bic v0.16b, v0.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R22
+	MOVHU 14(R5), R6
+	ORR R6, R22, R22
+	MOVH R22, 14(R5)
+	WORD $0x6ea3e7e4 // fcmgt v4.4s, v31.4s, v3.4s
+	WORD $0x6ea41fe3 // bit v3.16b, v31.16b, v4.16b
+	FMOVQ F3, 64(R3)
+	FMOVQ 224(R20), F3
+	FMOVQ 320(R20), F4
+	WORD $0x6ea7e4c0 // fcmgt v0.4s, v6.4s, v7.4s
+	VMOV V7.B16, V8.B16
+	WORD $0x6ea01cc8 // bit v8.16b, v6.16b, v0.16b
+	WORD $0x6ea8e460 // fcmgt v0.4s, v3.4s, v8.4s
+	WORD $0x6ea01c68 // bit v8.16b, v3.16b, v0.16b
+	WORD $0x6ea8e480 // fcmgt v0.4s, v4.4s, v8.4s
+	WORD $0x6ea01c88 // bit v8.16b, v4.16b, v0.16b
+	WORD $0x6ebfe500 // fcmgt v0.4s, v8.4s, v31.4s
+	WORD $0x4e28e463 // fcmeq v3.4s, v3.4s, v8.4s
+	WORD $0x4e201c63 // and v3.16b, v3.16b, v0.16b
+	WORD $0x4e631c00 // bic v0.16b, v0.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R22
+	MOVHU 8(R19), R6
+	ORR R6, R22, R22
+	MOVH R22, 8(R19)
+	WORD $0x4e28e4c6 // fcmeq v6.4s, v6.4s, v8.4s
+	WORD $0x4e201cc6 // and v6.16b, v6.16b, v0.16b
+	WORD $0x4e661c00 // bic v0.16b, v0.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R22
+	MOVHU 10(R19), R6
+	ORR R6, R22, R22
+	MOVH R22, 10(R19)
+	WORD $0x4e28e484 // fcmeq v4.4s, v4.4s, v8.4s
+	WORD $0x4e201c84 // and v4.16b, v4.16b, v0.16b
+	WORD $0x4e641c00 // bic v0.16b, v0.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R22
+	MOVHU 12(R19), R6
+	ORR R6, R22, R22
+	MOVH R22, 12(R19)
+	WORD $0x4e28e4e7 // fcmeq v7.4s, v7.4s, v8.4s
+	WORD $0x4e201ce7 // and v7.16b, v7.16b, v0.16b
+	WORD $0x4e671c00 // bic v0.16b, v0.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R22
+	MOVHU 14(R19), R6
+	ORR R6, R22, R22
+	MOVH R22, 14(R19)
+	WORD $0x6ea8e7e7 // fcmgt v7.4s, v31.4s, v8.4s
+	WORD $0x6ea71fe8 // bit v8.16b, v31.16b, v7.16b
+	FMOVQ F8, 64(R17)
+	FMOVQ 64(R20), F8
+	FMOVQ 160(R20), F7
+	FMOVQ 256(R20), F0
+	FMOVQ 352(R20), F4
+	FMOVQ 448(R20), F6
+	FMOVQ 544(R20), F3
+	WORD $0x4e20d4e2 // fadd v2.4s, v7.4s, v0.4s
+	WORD $0x4ea0d4e0 // fsub v0.4s, v7.4s, v0.4s
+	WORD $0x4e26d487 // fadd v7.4s, v4.4s, v6.4s
+	WORD $0x4ea6d486 // fsub v6.4s, v4.4s, v6.4s
+	WORD $0x4e22d508 // fadd v8.4s, v8.4s, v2.4s
+	WORD $0x4e27d508 // fadd v8.4s, v8.4s, v7.4s
+	VMOV V0.B16, V4.B16
+	WORD $0x4fbd10c4 // fmla v4.4s, v6.4s, v29.s[1]
+	WORD $0x4fbd18e2 // fmla v2.4s, v7.4s, v29.s[3]
+	WORD $0x4e20d460 // fadd v0.4s, v3.4s, v0.4s
+	WORD $0x4f9c10c0 // fmla v0.4s, v6.4s, v28.s[0]
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d506 // fadd v6.4s, v8.4s, v6.4s
+	FMOVQ F6, 64(R20)
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d486 // fadd v6.4s, v4.4s, v6.4s
+	FMOVQ F6, 160(R20)
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d446 // fadd v6.4s, v2.4s, v6.4s
+	FMOVQ F6, 256(R20)
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d406 // fadd v6.4s, v0.4s, v6.4s
+	FMOVQ F6, 352(R20)
+	FMOVQ 80(R20), F6
+	FMOVQ 176(R20), F0
+	FMOVQ 272(R20), F2
+	FMOVQ 368(R20), F4
+	FMOVQ 464(R20), F8
+	FMOVQ 560(R20), F3
+	WORD $0x4e22d407 // fadd v7.4s, v0.4s, v2.4s
+	WORD $0x4ea2d402 // fsub v2.4s, v0.4s, v2.4s
+	WORD $0x4e28d480 // fadd v0.4s, v4.4s, v8.4s
+	WORD $0x4ea8d488 // fsub v8.4s, v4.4s, v8.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e20d4c6 // fadd v6.4s, v6.4s, v0.4s
+	VMOV V2.B16, V4.B16
+	WORD $0x4fbd1104 // fmla v4.4s, v8.4s, v29.s[1]
+	WORD $0x4fbd1807 // fmla v7.4s, v0.4s, v29.s[3]
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	WORD $0x4f9c1102 // fmla v2.4s, v8.4s, v28.s[0]
+	FMOVQ 0(R7), F8
+	WORD $0x4e28d4c8 // fadd v8.4s, v6.4s, v8.4s
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d486 // fadd v6.4s, v4.4s, v6.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4e4 // fadd v4.4s, v7.4s, v4.4s
+	FMOVQ 0(R7), F7
+	WORD $0x4e27d447 // fadd v7.4s, v2.4s, v7.4s
+	FMOVQ 64(R20), F2
+	FMOVQ 160(R20), F3
+	WORD $0x6ea6e500 // fcmgt v0.4s, v8.4s, v6.4s
+	VMOV V6.B16, V5.B16
+	WORD $0x6ea01d05 // bit v5.16b, v8.16b, v0.16b
+	WORD $0x6ea5e440 // fcmgt v0.4s, v2.4s, v5.4s
+	WORD $0x6ea01c45 // bit v5.16b, v2.16b, v0.16b
+	WORD $0x6ea5e460 // fcmgt v0.4s, v3.4s, v5.4s
+	WORD $0x6ea01c65 // bit v5.16b, v3.16b, v0.16b
+	WORD $0x6ebfe4a0 // fcmgt v0.4s, v5.4s, v31.4s
+	WORD $0x4e25e442 // fcmeq v2.4s, v2.4s, v5.4s
+	WORD $0x4e201c42 // and v2.16b, v2.16b, v0.16b
+	WORD $0x4e621c00 // bic v0.16b, v0.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R22
+	MOVHU 16(R5), R6
+	ORR R6, R22, R22
+	MOVH R22, 16(R5)
+	WORD $0x4e25e508 // fcmeq v8.4s, v8.4s, v5.4s
+	WORD $0x4e201d08 // and v8.16b, v8.16b, v0.16b
+	WORD $0x4e681c00 // bic v0.16b, v0.16b, v8.16b
+	WORD $0x4e3e1d08 // and v8.16b, v8.16b, v30.16b
+	WORD $0x4eb1b908 // addv s8, v8.4s
+	VMOV V8.S[0], R22
+	MOVHU 18(R5), R6
+	ORR R6, R22, R22
+	MOVH R22, 18(R5)
+	WORD $0x4e25e463 // fcmeq v3.4s, v3.4s, v5.4s
+	WORD $0x4e201c63 // and v3.16b, v3.16b, v0.16b
+	WORD $0x4e631c00 // bic v0.16b, v0.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R22
+	MOVHU 20(R5), R6
+	ORR R6, R22, R22
+	MOVH R22, 20(R5)
+	WORD $0x4e25e4c6 // fcmeq v6.4s, v6.4s, v5.4s
+	WORD $0x4e201cc6 // and v6.16b, v6.16b, v0.16b
+	WORD $0x4e661c00 // bic v0.16b, v0.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R22
+	MOVHU 22(R5), R6
+	ORR R6, R22, R22
+	MOVH R22, 22(R5)
+	WORD $0x6ea5e7e6 // fcmgt v6.4s, v31.4s, v5.4s
+	WORD $0x6ea61fe5 // bit v5.16b, v31.16b, v6.16b
+	FMOVQ F5, 128(R3)
+	FMOVQ 256(R20), F5
+	FMOVQ 352(R20), F6
+	WORD $0x6ea7e480 // fcmgt v0.4s, v4.4s, v7.4s
+	VMOV V7.B16, V3.B16
+	WORD $0x6ea01c83 // bit v3.16b, v4.16b, v0.16b
+	WORD $0x6ea3e4a0 // fcmgt v0.4s, v5.4s, v3.4s
+	WORD $0x6ea01ca3 // bit v3.16b, v5.16b, v0.16b
+	WORD $0x6ea3e4c0 // fcmgt v0.4s, v6.4s, v3.4s
+	WORD $0x6ea01cc3 // bit v3.16b, v6.16b, v0.16b
+	WORD $0x6ebfe460 // fcmgt v0.4s, v3.4s, v31.4s
+	WORD $0x4e23e4a5 // fcmeq v5.4s, v5.4s, v3.4s
+	WORD $0x4e201ca5 // and v5.16b, v5.16b, v0.16b
+	WORD $0x4e651c00 // bic v0.16b, v0.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R22
+	MOVHU 16(R19), R6
+	ORR R6, R22, R22
+	MOVH R22, 16(R19)
+	WORD $0x4e23e484 // fcmeq v4.4s, v4.4s, v3.4s
+	WORD $0x4e201c84 // and v4.16b, v4.16b, v0.16b
+	WORD $0x4e641c00 // bic v0.16b, v0.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R22
+	MOVHU 18(R19), R6
+	ORR R6, R22, R22
+	MOVH R22, 18(R19)
+	WORD $0x4e23e4c6 // fcmeq v6.4s, v6.4s, v3.4s
+	WORD $0x4e201cc6 // and v6.16b, v6.16b, v0.16b
+	WORD $0x4e661c00 // bic v0.16b, v0.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R22
+	MOVHU 20(R19), R6
+	ORR R6, R22, R22
+	MOVH R22, 20(R19)
+	WORD $0x4e23e4e7 // fcmeq v7.4s, v7.4s, v3.4s
+	WORD $0x4e201ce7 // and v7.16b, v7.16b, v0.16b
+	WORD $0x4e671c00 // bic v0.16b, v0.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R22
+	MOVHU 22(R19), R6
+	ORR R6, R22, R22
+	MOVH R22, 22(R19)
+	WORD $0x6ea3e7e7 // fcmgt v7.4s, v31.4s, v3.4s
+	WORD $0x6ea71fe3 // bit v3.16b, v31.16b, v7.16b
+	FMOVQ F3, 128(R17)
+	VSHL $4, V30.S4, V30.S4
+	ADD $16, R1, R1
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R14, R14
+	ADD $16, R3, R3
+	ADD $16, R17, R17
+	ADD $16, R7, R7
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $128, R3, R3
+	ADD $128, R17, R17
+	ADD $24, R5, R5
+	ADD $24, R19, R19
+	SUB $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputMask6r4c6NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+TEXT ·winoOutputMask6r4c6NEON(SB), 0, $576-56
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+40(FP), R5
+	MOVD xRow+48(FP), R6
+	LSL $2, R6, R6
+	ADD R2, R1, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R12
+	ADD R2, R12, R13
+	MOVD $8, R14
+	MUL R14, R2, R2
+	MOVD $3, R14
+	MUL R14, R2, R15
+	ADD R4, R3, R16
+	ADD R4, R16, R17
+	ADD R4, R17, R19
+	MOVD $tmp-576(SP), R21
+	MOVD $winoOutputMask6r4c6NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+	FMOVQ 16(R25), F30
+tile:
+	MOVD $4, R4
+quarter:
+	MOVD $0, R14
+	WORD $0x3cee6820 // ldr q0, [x1, x14]
+	WORD $0x3cee68e1 // ldr q1, [x7, x14]
+	WORD $0x3cee6902 // ldr q2, [x8, x14]
+	WORD $0x3cee6923 // ldr q3, [x9, x14]
+	WORD $0x3cee6944 // ldr q4, [x10, x14]
+	WORD $0x3cee6965 // ldr q5, [x11, x14]
+	WORD $0x3cee6986 // ldr q6, [x12, x14]
+	WORD $0x3cee69a7 // ldr q7, [x13, x14]
+	WORD $0x4e22d428 // fadd v8.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	FMOVQ F0, 0(R21)
+	VMOV V2.B16, V0.B16
+	WORD $0x4fbf1080 // fmla v0.4s, v4.4s, v31.s[1]
+	WORD $0x4f9f18c0 // fmla v0.4s, v6.4s, v31.s[2]
+	FMOVQ F0, 16(R21)
+	VMOV V8.B16, V0.B16
+	WORD $0x4fbf1820 // fmla v0.4s, v1.4s, v31.s[3]
+	WORD $0x4f9e1060 // fmla v0.4s, v3.4s, v30.s[0]
+	FMOVQ F0, 32(R21)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9e1080 // fmla v0.4s, v4.4s, v30.s[0]
+	WORD $0x4fbf18c0 // fmla v0.4s, v6.4s, v31.s[3]
+	FMOVQ F0, 48(R21)
+	WORD $0x4f9f1828 // fmla v8.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1068 // fmla v8.4s, v3.4s, v31.s[1]
+	FMOVQ F8, 64(R21)
+	WORD $0x4e22d4e2 // fadd v2.4s, v7.4s, v2.4s
+	WORD $0x4f9f1082 // fmla v2.4s, v4.4s, v31.s[0]
+	WORD $0x4e26d446 // fadd v6.4s, v2.4s, v6.4s
+	FMOVQ F6, 80(R21)
+	ADD R2, R14, R14
+	WORD $0x3cee6826 // ldr q6, [x1, x14]
+	WORD $0x3cee68e2 // ldr q2, [x7, x14]
+	WORD $0x3cee6904 // ldr q4, [x8, x14]
+	WORD $0x3cee6927 // ldr q7, [x9, x14]
+	WORD $0x3cee6948 // ldr q8, [x10, x14]
+	WORD $0x3cee6963 // ldr q3, [x11, x14]
+	WORD $0x3cee6981 // ldr q1, [x12, x14]
+	WORD $0x3cee69a0 // ldr q0, [x13, x14]
+	WORD $0x4e24d445 // fadd v5.4s, v2.4s, v4.4s
+	WORD $0x4ea4d444 // fsub v4.4s, v2.4s, v4.4s
+	WORD $0x4e28d4e2 // fadd v2.4s, v7.4s, v8.4s
+	WORD $0x4ea8d4e8 // fsub v8.4s, v7.4s, v8.4s
+	WORD $0x4e21d467 // fadd v7.4s, v3.4s, v1.4s
+	WORD $0x4ea1d461 // fsub v1.4s, v3.4s, v1.4s
+	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
+	WORD $0x4e22d4c6 // fadd v6.4s, v6.4s, v2.4s
+	WORD $0x4f9f10e6 // fmla v6.4s, v7.4s, v31.s[0]
+	FMOVQ F6, 96(R21)
+	VMOV V4.B16, V6.B16
+	WORD $0x4fbf1106 // fmla v6.4s, v8.4s, v31.s[1]
+	WORD $0x4f9f1826 // fmla v6.4s, v1.4s, v31.s[2]
+	FMOVQ F6, 112(R21)
+	VMOV V5.B16, V6.B16
+	WORD $0x4fbf1846 // fmla v6.4s, v2.4s, v31.s[3]
+	WORD $0x4f9e10e6 // fmla v6.4s, v7.4s, v30.s[0]
+	FMOVQ F6, 128(R21)
+	VMOV V4.B16, V6.B16
+	WORD $0x4f9e1106 // fmla v6.4s, v8.4s, v30.s[0]
+	WORD $0x4fbf1826 // fmla v6.4s, v1.4s, v31.s[3]
+	FMOVQ F6, 144(R21)
+	WORD $0x4f9f1845 // fmla v5.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf10e5 // fmla v5.4s, v7.4s, v31.s[1]
+	FMOVQ F5, 160(R21)
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	WORD $0x4f9f1104 // fmla v4.4s, v8.4s, v31.s[0]
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	FMOVQ F1, 176(R21)
+	ADD R2, R14, R14
+	WORD $0x3cee6821 // ldr q1, [x1, x14]
+	WORD $0x3cee68e4 // ldr q4, [x7, x14]
+	WORD $0x3cee6908 // ldr q8, [x8, x14]
+	WORD $0x3cee6920 // ldr q0, [x9, x14]
+	WORD $0x3cee6945 // ldr q5, [x10, x14]
+	WORD $0x3cee6967 // ldr q7, [x11, x14]
+	WORD $0x3cee6982 // ldr q2, [x12, x14]
+	WORD $0x3cee69a6 // ldr q6, [x13, x14]
+	WORD $0x4e28d483 // fadd v3.4s, v4.4s, v8.4s
+	WORD $0x4ea8d488 // fsub v8.4s, v4.4s, v8.4s
+	WORD $0x4e25d404 // fadd v4.4s, v0.4s, v5.4s
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	WORD $0x4e22d4e0 // fadd v0.4s, v7.4s, v2.4s
+	WORD $0x4ea2d4e2 // fsub v2.4s, v7.4s, v2.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4f9f1001 // fmla v1.4s, v0.4s, v31.s[0]
+	FMOVQ F1, 192(R21)
+	VMOV V8.B16, V1.B16
+	WORD $0x4fbf10a1 // fmla v1.4s, v5.4s, v31.s[1]
+	WORD $0x4f9f1841 // fmla v1.4s, v2.4s, v31.s[2]
+	FMOVQ F1, 208(R21)
+	VMOV V3.B16, V1.B16
+	WORD $0x4fbf1881 // fmla v1.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1001 // fmla v1.4s, v0.4s, v30.s[0]
+	FMOVQ F1, 224(R21)
+	VMOV V8.B16, V1.B16
+	WORD $0x4f9e10a1 // fmla v1.4s, v5.4s, v30.s[0]
+	WORD $0x4fbf1841 // fmla v1.4s, v2.4s, v31.s[3]
+	FMOVQ F1, 240(R21)
+	WORD $0x4f9f1883 // fmla v3.4s, v4.4s, v31.s[2]
+	WORD $0x4fbf1003 // fmla v3.4s, v0.4s, v31.s[1]
+	FMOVQ F3, 256(R21)
+	WORD $0x4e28d4c8 // fadd v8.4s, v6.4s, v8.4s
+	WORD $0x4f9f10a8 // fmla v8.4s, v5.4s, v31.s[0]
+	WORD $0x4e22d502 // fadd v2.4s, v8.4s, v2.4s
+	FMOVQ F2, 272(R21)
+	ADD R2, R14, R14
+	WORD $0x3cee6822 // ldr q2, [x1, x14]
+	WORD $0x3cee68e8 // ldr q8, [x7, x14]
+	WORD $0x3cee6905 // ldr q5, [x8, x14]
+	WORD $0x3cee6926 // ldr q6, [x9, x14]
+	WORD $0x3cee6943 // ldr q3, [x10, x14]
+	WORD $0x3cee6960 // ldr q0, [x11, x14]
+	WORD $0x3cee6984 // ldr q4, [x12, x14]
+	WORD $0x3cee69a1 // ldr q1, [x13, x14]
+	WORD $0x4e25d507 // fadd v7.4s, v8.4s, v5.4s
+	WORD $0x4ea5d505 // fsub v5.4s, v8.4s, v5.4s
+	WORD $0x4e23d4c8 // fadd v8.4s, v6.4s, v3.4s
+	WORD $0x4ea3d4c3 // fsub v3.4s, v6.4s, v3.4s
+	WORD $0x4e24d406 // fadd v6.4s, v0.4s, v4.4s
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	WORD $0x4f9f10c2 // fmla v2.4s, v6.4s, v31.s[0]
+	FMOVQ F2, 288(R21)
+	VMOV V5.B16, V2.B16
+	WORD $0x4fbf1062 // fmla v2.4s, v3.4s, v31.s[1]
+	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
+	FMOVQ F2, 304(R21)
+	VMOV V7.B16, V2.B16
+	WORD $0x4fbf1902 // fmla v2.4s, v8.4s, v31.s[3]
+	WORD $0x4f9e10c2 // fmla v2.4s, v6.4s, v30.s[0]
+	FMOVQ F2, 320(R21)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9e1062 // fmla v2.4s, v3.4s, v30.s[0]
+	WORD $0x4fbf1882 // fmla v2.4s, v4.4s, v31.s[3]
+	FMOVQ F2, 336(R21)
+	WORD $0x4f9f1907 // fmla v7.4s, v8.4s, v31.s[2]
+	WORD $0x4fbf10c7 // fmla v7.4s, v6.4s, v31.s[1]
+	FMOVQ F7, 352(R21)
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4f9f1065 // fmla v5.4s, v3.4s, v31.s[0]
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	FMOVQ F4, 368(R21)
+	ADD R2, R14, R14
+	WORD $0x3cee6824 // ldr q4, [x1, x14]
+	WORD $0x3cee68e5 // ldr q5, [x7, x14]
+	WORD $0x3cee6903 // ldr q3, [x8, x14]
+	WORD $0x3cee6921 // ldr q1, [x9, x14]
+	WORD $0x3cee6947 // ldr q7, [x10, x14]
+	WORD $0x3cee6966 // ldr q6, [x11, x14]
+	WORD $0x3cee6988 // ldr q8, [x12, x14]
+	WORD $0x3cee69a2 // ldr q2, [x13, x14]
+	WORD $0x4e23d4a0 // fadd v0.4s, v5.4s, v3.4s
+	WORD $0x4ea3d4a3 // fsub v3.4s, v5.4s, v3.4s
+	WORD $0x4e27d425 // fadd v5.4s, v1.4s, v7.4s
+	WORD $0x4ea7d427 // fsub v7.4s, v1.4s, v7.4s
+	WORD $0x4e28d4c1 // fadd v1.4s, v6.4s, v8.4s
+	WORD $0x4ea8d4c8 // fsub v8.4s, v6.4s, v8.4s
+	WORD $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4f9f1024 // fmla v4.4s, v1.4s, v31.s[0]
+	FMOVQ F4, 384(R21)
+	VMOV V3.B16, V4.B16
+	WORD $0x4fbf10e4 // fmla v4.4s, v7.4s, v31.s[1]
+	WORD $0x4f9f1904 // fmla v4.4s, v8.4s, v31.s[2]
+	FMOVQ F4, 400(R21)
+	VMOV V0.B16, V4.B16
+	WORD $0x4fbf18a4 // fmla v4.4s, v5.4s, v31.s[3]
+	WORD $0x4f9e1024 // fmla v4.4s, v1.4s, v30.s[0]
+	FMOVQ F4, 416(R21)
+	VMOV V3.B16, V4.B16
+	WORD $0x4f9e10e4 // fmla v4.4s, v7.4s, v30.s[0]
+	WORD $0x4fbf1904 // fmla v4.4s, v8.4s, v31.s[3]
+	FMOVQ F4, 432(R21)
+	WORD $0x4f9f18a0 // fmla v0.4s, v5.4s, v31.s[2]
+	WORD $0x4fbf1020 // fmla v0.4s, v1.4s, v31.s[1]
+	FMOVQ F0, 448(R21)
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	WORD $0x4f9f10e3 // fmla v3.4s, v7.4s, v31.s[0]
+	WORD $0x4e28d468 // fadd v8.4s, v3.4s, v8.4s
+	FMOVQ F8, 464(R21)
+	ADD R15, R14, R14
+	WORD $0x3cee6828 // ldr q8, [x1, x14]
+	WORD $0x3cee68e3 // ldr q3, [x7, x14]
+	WORD $0x3cee6907 // ldr q7, [x8, x14]
+	WORD $0x3cee6922 // ldr q2, [x9, x14]
+	WORD $0x3cee6940 // ldr q0, [x10, x14]
+	WORD $0x3cee6961 // ldr q1, [x11, x14]
+	WORD $0x3cee6985 // ldr q5, [x12, x14]
+	WORD $0x3cee69a4 // ldr q4, [x13, x14]
+	WORD $0x4e27d466 // fadd v6.4s, v3.4s, v7.4s
+	WORD $0x4ea7d467 // fsub v7.4s, v3.4s, v7.4s
+	WORD $0x4e20d443 // fadd v3.4s, v2.4s, v0.4s
+	WORD $0x4ea0d440 // fsub v0.4s, v2.4s, v0.4s
+	WORD $0x4e25d422 // fadd v2.4s, v1.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e26d508 // fadd v8.4s, v8.4s, v6.4s
+	WORD $0x4e23d508 // fadd v8.4s, v8.4s, v3.4s
+	WORD $0x4f9f1048 // fmla v8.4s, v2.4s, v31.s[0]
+	FMOVQ F8, 480(R21)
+	VMOV V7.B16, V8.B16
+	WORD $0x4fbf1008 // fmla v8.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f18a8 // fmla v8.4s, v5.4s, v31.s[2]
+	FMOVQ F8, 496(R21)
+	VMOV V6.B16, V8.B16
+	WORD $0x4fbf1868 // fmla v8.4s, v3.4s, v31.s[3]
+	WORD $0x4f9e1048 // fmla v8.4s, v2.4s, v30.s[0]
+	FMOVQ F8, 512(R21)
+	VMOV V7.B16, V8.B16
+	WORD $0x4f9e1008 // fmla v8.4s, v0.4s, v30.s[0]
+	WORD $0x4fbf18a8 // fmla v8.4s, v5.4s, v31.s[3]
+	FMOVQ F8, 528(R21)
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4fbf1046 // fmla v6.4s, v2.4s, v31.s[1]
+	FMOVQ F6, 544(R21)
+	WORD $0x4e27d487 // fadd v7.4s, v4.4s, v7.4s
+	WORD $0x4f9f1007 // fmla v7.4s, v0.4s, v31.s[0]
+	WORD $0x4e25d4e5 // fadd v5.4s, v7.4s, v5.4s
+	FMOVQ F5, 560(R21)
+	FMOVQ 0(R21), F5
+	FMOVQ 96(R21), F7
+	FMOVQ 192(R21), F0
+	FMOVQ 288(R21), F4
+	FMOVQ 384(R21), F6
+	FMOVQ 480(R21), F2
+	WORD $0x4e20d4e3 // fadd v3.4s, v7.4s, v0.4s
+	WORD $0x4ea0d4e0 // fsub v0.4s, v7.4s, v0.4s
+	WORD $0x4e26d487 // fadd v7.4s, v4.4s, v6.4s
+	WORD $0x4ea6d486 // fsub v6.4s, v4.4s, v6.4s
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	VMOV V0.B16, V4.B16
+	WORD $0x4fbf10c4 // fmla v4.4s, v6.4s, v31.s[1]
+	WORD $0x4fbf18e3 // fmla v3.4s, v7.4s, v31.s[3]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9e10c0 // fmla v0.4s, v6.4s, v30.s[0]
+	MOVD R5, R20
+	FMOVQ 0(R20), F6
+	WORD $0x4ea0c8c6 // fcmgt v6.4s, v6.4s, #0.0
+	WORD $0x4e261ca6 // and v6.16b, v5.16b, v6.16b
+	FMOVQ F6, 0(R3)
+	ADD R6, R20, R20
+	FMOVQ 0(R20), F6
+	WORD $0x4ea0c8c6 // fcmgt v6.4s, v6.4s, #0.0
+	WORD $0x4e261c86 // and v6.16b, v4.16b, v6.16b
+	FMOVQ F6, 0(R16)
+	ADD R6, R20, R20
+	FMOVQ 0(R20), F6
+	WORD $0x4ea0c8c6 // fcmgt v6.4s, v6.4s, #0.0
+	WORD $0x4e261c66 // and v6.16b, v3.16b, v6.16b
+	FMOVQ F6, 0(R17)
+	ADD R6, R20, R20
+	FMOVQ 0(R20), F6
+	WORD $0x4ea0c8c6 // fcmgt v6.4s, v6.4s, #0.0
+	WORD $0x4e261c06 // and v6.16b, v0.16b, v6.16b
+	FMOVQ F6, 0(R19)
+	ADD R6, R20, R20
+	FMOVQ 16(R21), F6
+	FMOVQ 112(R21), F0
+	FMOVQ 208(R21), F3
+	FMOVQ 304(R21), F4
+	FMOVQ 400(R21), F5
+	FMOVQ 496(R21), F2
+	WORD $0x4e23d407 // fadd v7.4s, v0.4s, v3.4s
+	WORD $0x4ea3d403 // fsub v3.4s, v0.4s, v3.4s
+	WORD $0x4e25d480 // fadd v0.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4e20d4c6 // fadd v6.4s, v6.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	WORD $0x4fbf10a4 // fmla v4.4s, v5.4s, v31.s[1]
+	WORD $0x4fbf1807 // fmla v7.4s, v0.4s, v31.s[3]
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	WORD $0x4f9e10a3 // fmla v3.4s, v5.4s, v30.s[0]
+	MOVD R5, R20
+	FMOVQ 64(R20), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251cc5 // and v5.16b, v6.16b, v5.16b
+	FMOVQ F5, 64(R3)
+	ADD R6, R20, R20
+	FMOVQ 64(R20), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c85 // and v5.16b, v4.16b, v5.16b
+	FMOVQ F5, 64(R16)
+	ADD R6, R20, R20
+	FMOVQ 64(R20), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251ce5 // and v5.16b, v7.16b, v5.16b
+	FMOVQ F5, 64(R17)
+	ADD R6, R20, R20
+	FMOVQ 64(R20), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c65 // and v5.16b, v3.16b, v5.16b
+	FMOVQ F5, 64(R19)
+	ADD R6, R20, R20
+	FMOVQ 32(R21), F5
+	FMOVQ 128(R21), F3
+	FMOVQ 224(R21), F7
+	FMOVQ 320(R21), F4
+	FMOVQ 416(R21), F6
+	FMOVQ 512(R21), F2
+	WORD $0x4e27d460 // fadd v0.4s, v3.4s, v7.4s
+	WORD $0x4ea7d467 // fsub v7.4s, v3.4s, v7.4s
+	WORD $0x4e26d483 // fadd v3.4s, v4.4s, v6.4s
+	WORD $0x4ea6d486 // fsub v6.4s, v4.4s, v6.4s
+	WORD $0x4e20d4a5 // fadd v5.4s, v5.4s, v0.4s
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	VMOV V7.B16, V4.B16
+	WORD $0x4fbf10c4 // fmla v4.4s, v6.4s, v31.s[1]
+	WORD $0x4fbf1860 // fmla v0.4s, v3.4s, v31.s[3]
+	WORD $0x4e27d447 // fadd v7.4s, v2.4s, v7.4s
+	WORD $0x4f9e10c7 // fmla v7.4s, v6.4s, v30.s[0]
+	MOVD R5, R20
+	FMOVQ 128(R20), F6
+	WORD $0x4ea0c8c6 // fcmgt v6.4s, v6.4s, #0.0
+	WORD $0x4e261ca6 // and v6.16b, v5.16b, v6.16b
+	FMOVQ F6, 128(R3)
+	ADD R6, R20, R20
+	FMOVQ 128(R20), F6
+	WORD $0x4ea0c8c6 // fcmgt v6.4s, v6.4s, #0.0
+	WORD $0x4e261c86 // and v6.16b, v4.16b, v6.16b
+	FMOVQ F6, 128(R16)
+	ADD R6, R20, R20
+	FMOVQ 128(R20), F6
+	WORD $0x4ea0c8c6 // fcmgt v6.4s, v6.4s, #0.0
+	WORD $0x4e261c06 // and v6.16b, v0.16b, v6.16b
+	FMOVQ F6, 128(R17)
+	ADD R6, R20, R20
+	FMOVQ 128(R20), F6
+	WORD $0x4ea0c8c6 // fcmgt v6.4s, v6.4s, #0.0
+	WORD $0x4e261ce6 // and v6.16b, v7.16b, v6.16b
+	FMOVQ F6, 128(R19)
+	ADD R6, R20, R20
+	FMOVQ 48(R21), F6
+	FMOVQ 144(R21), F7
+	FMOVQ 240(R21), F0
+	FMOVQ 336(R21), F4
+	FMOVQ 432(R21), F5
+	FMOVQ 528(R21), F2
+	WORD $0x4e20d4e3 // fadd v3.4s, v7.4s, v0.4s
+	WORD $0x4ea0d4e0 // fsub v0.4s, v7.4s, v0.4s
+	WORD $0x4e25d487 // fadd v7.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e23d4c6 // fadd v6.4s, v6.4s, v3.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	VMOV V0.B16, V4.B16
+	WORD $0x4fbf10a4 // fmla v4.4s, v5.4s, v31.s[1]
+	WORD $0x4fbf18e3 // fmla v3.4s, v7.4s, v31.s[3]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9e10a0 // fmla v0.4s, v5.4s, v30.s[0]
+	MOVD R5, R20
+	FMOVQ 192(R20), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251cc5 // and v5.16b, v6.16b, v5.16b
+	FMOVQ F5, 192(R3)
+	ADD R6, R20, R20
+	FMOVQ 192(R20), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c85 // and v5.16b, v4.16b, v5.16b
+	FMOVQ F5, 192(R16)
+	ADD R6, R20, R20
+	FMOVQ 192(R20), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c65 // and v5.16b, v3.16b, v5.16b
+	FMOVQ F5, 192(R17)
+	ADD R6, R20, R20
+	FMOVQ 192(R20), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c05 // and v5.16b, v0.16b, v5.16b
+	FMOVQ F5, 192(R19)
+	ADD R6, R20, R20
+	FMOVQ 64(R21), F5
+	FMOVQ 160(R21), F0
+	FMOVQ 256(R21), F3
+	FMOVQ 352(R21), F4
+	FMOVQ 448(R21), F6
+	FMOVQ 544(R21), F2
+	WORD $0x4e23d407 // fadd v7.4s, v0.4s, v3.4s
+	WORD $0x4ea3d403 // fsub v3.4s, v0.4s, v3.4s
+	WORD $0x4e26d480 // fadd v0.4s, v4.4s, v6.4s
+	WORD $0x4ea6d486 // fsub v6.4s, v4.4s, v6.4s
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	WORD $0x4e20d4a5 // fadd v5.4s, v5.4s, v0.4s
+	VMOV V3.B16, V4.B16
+	WORD $0x4fbf10c4 // fmla v4.4s, v6.4s, v31.s[1]
+	WORD $0x4fbf1807 // fmla v7.4s, v0.4s, v31.s[3]
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	WORD $0x4f9e10c3 // fmla v3.4s, v6.4s, v30.s[0]
+	MOVD R5, R20
+	FMOVQ 256(R20), F6
+	WORD $0x4ea0c8c6 // fcmgt v6.4s, v6.4s, #0.0
+	WORD $0x4e261ca6 // and v6.16b, v5.16b, v6.16b
+	FMOVQ F6, 256(R3)
+	ADD R6, R20, R20
+	FMOVQ 256(R20), F6
+	WORD $0x4ea0c8c6 // fcmgt v6.4s, v6.4s, #0.0
+	WORD $0x4e261c86 // and v6.16b, v4.16b, v6.16b
+	FMOVQ F6, 256(R16)
+	ADD R6, R20, R20
+	FMOVQ 256(R20), F6
+	WORD $0x4ea0c8c6 // fcmgt v6.4s, v6.4s, #0.0
+	WORD $0x4e261ce6 // and v6.16b, v7.16b, v6.16b
+	FMOVQ F6, 256(R17)
+	ADD R6, R20, R20
+	FMOVQ 256(R20), F6
+	WORD $0x4ea0c8c6 // fcmgt v6.4s, v6.4s, #0.0
+	WORD $0x4e261c66 // and v6.16b, v3.16b, v6.16b
+	FMOVQ F6, 256(R19)
+	ADD R6, R20, R20
+	FMOVQ 80(R21), F6
+	FMOVQ 176(R21), F3
+	FMOVQ 272(R21), F7
+	FMOVQ 368(R21), F4
+	FMOVQ 464(R21), F5
+	FMOVQ 560(R21), F2
+	WORD $0x4e27d460 // fadd v0.4s, v3.4s, v7.4s
+	WORD $0x4ea7d467 // fsub v7.4s, v3.4s, v7.4s
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e20d4c6 // fadd v6.4s, v6.4s, v0.4s
+	WORD $0x4e23d4c6 // fadd v6.4s, v6.4s, v3.4s
+	VMOV V7.B16, V4.B16
+	WORD $0x4fbf10a4 // fmla v4.4s, v5.4s, v31.s[1]
+	WORD $0x4fbf1860 // fmla v0.4s, v3.4s, v31.s[3]
+	WORD $0x4e27d447 // fadd v7.4s, v2.4s, v7.4s
+	WORD $0x4f9e10a7 // fmla v7.4s, v5.4s, v30.s[0]
+	MOVD R5, R20
+	FMOVQ 320(R20), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251cc5 // and v5.16b, v6.16b, v5.16b
+	FMOVQ F5, 320(R3)
+	ADD R6, R20, R20
+	FMOVQ 320(R20), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c85 // and v5.16b, v4.16b, v5.16b
+	FMOVQ F5, 320(R16)
+	ADD R6, R20, R20
+	FMOVQ 320(R20), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c05 // and v5.16b, v0.16b, v5.16b
+	FMOVQ F5, 320(R17)
+	ADD R6, R20, R20
+	FMOVQ 320(R20), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251ce5 // and v5.16b, v7.16b, v5.16b
+	FMOVQ F5, 320(R19)
+	ADD R6, R20, R20
+	ADD $16, R1, R1
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R3, R3
+	ADD $16, R16, R16
+	ADD $16, R17, R17
+	ADD $16, R19, R19
+	ADD $16, R5, R5
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $320, R3, R3
+	ADD $320, R16, R16
+	ADD $320, R17, R17
+	ADD $320, R19, R19
+	ADD $320, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoGrad6r4c6NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+TEXT ·winoGrad6r4c6NEON(SB), 0, $576-40
+	MOVD tiles+0(FP), R0
+	MOVD dy+8(FP), R1
+	MOVD dyRow+16(FP), R2
+	LSL $2, R2, R2
+	MOVD v+24(FP), R3
+	MOVD vStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R2, R5, R6
+	ADD R2, R6, R7
+	ADD R4, R3, R8
+	ADD R4, R8, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R13
+	ADD R4, R13, R14
+	MOVD $8, R15
+	MUL R15, R4, R4
+	MOVD $3, R15
+	MUL R15, R4, R16
+	MOVD $tmp-576(SP), R17
+	MOVD $winoGrad6r4c6NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+	FMOVQ 16(R25), F30
+tile:
+	MOVD $4, R2
+quarter:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R5), F1
+	FMOVQ 0(R6), F2
+	FMOVQ 0(R7), F3
+	FMOVQ F0, 0(R17)
+	FMOVQ F3, 480(R17)
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	FMOVQ F3, 96(R17)
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	FMOVQ F5, 192(R17)
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	FMOVQ F5, 288(R17)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 384(R17)
+	FMOVQ 64(R1), F1
+	FMOVQ 64(R5), F0
+	FMOVQ 64(R6), F5
+	FMOVQ 64(R7), F4
+	FMOVQ F1, 16(R17)
+	FMOVQ F4, 496(R17)
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	FMOVQ F4, 112(R17)
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	FMOVQ F2, 208(R17)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 304(R17)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 400(R17)
+	FMOVQ 128(R1), F0
+	FMOVQ 128(R5), F1
+	FMOVQ 128(R6), F2
+	FMOVQ 128(R7), F3
+	FMOVQ F0, 32(R17)
+	FMOVQ F3, 512(R17)
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	FMOVQ F3, 128(R17)
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	FMOVQ F5, 224(R17)
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	FMOVQ F5, 320(R17)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 416(R17)
+	FMOVQ 192(R1), F1
+	FMOVQ 192(R5), F0
+	FMOVQ 192(R6), F5
+	FMOVQ 192(R7), F4
+	FMOVQ F1, 48(R17)
+	FMOVQ F4, 528(R17)
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	FMOVQ F4, 144(R17)
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	FMOVQ F2, 240(R17)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 336(R17)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 432(R17)
+	FMOVQ 256(R1), F0
+	FMOVQ 256(R5), F1
+	FMOVQ 256(R6), F2
+	FMOVQ 256(R7), F3
+	FMOVQ F0, 64(R17)
+	FMOVQ F3, 544(R17)
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	FMOVQ F3, 160(R17)
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	FMOVQ F5, 256(R17)
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	FMOVQ F5, 352(R17)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 448(R17)
+	FMOVQ 320(R1), F1
+	FMOVQ 320(R5), F0
+	FMOVQ 320(R6), F5
+	FMOVQ 320(R7), F4
+	FMOVQ F1, 80(R17)
+	FMOVQ F4, 560(R17)
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	FMOVQ F4, 176(R17)
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	FMOVQ F2, 272(R17)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 368(R17)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 464(R17)
+	MOVD $0, R15
+	FMOVQ 0(R17), F0
+	FMOVQ 16(R17), F1
+	FMOVQ 32(R17), F2
+	FMOVQ 48(R17), F3
+	FMOVQ 64(R17), F4
+	FMOVQ 80(R17), F5
+	WORD $0x3caf6860 // str q0, [x3, x15]
+	WORD $0x3caf69c5 // str q5, [x14, x15]
+	WORD $0x4e22d406 // fadd v6.4s, v0.4s, v2.4s
+	WORD $0x4e23d427 // fadd v7.4s, v1.4s, v3.4s
+	VMOV V0.B16, V8.B16
+	WORD $0x4f9f1048 // fmla v8.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9029 // fmul v9.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e10a9 // fmla v9.4s, v5.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	WORD $0x3caf690a // str q10, [x8, x15]
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	WORD $0x3caf6927 // str q7, [x9, x15]
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	WORD $0x3caf6947 // str q7, [x10, x15]
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	WORD $0x3caf6969 // str q9, [x11, x15]
+	WORD $0x4f9e9000 // fmul v0.4s, v0.4s, v30.s[0]
+	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf1080 // fmla v0.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9821 // fmul v1.4s, v1.4s, v31.s[3]
+	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4e25d401 // fadd v1.4s, v0.4s, v5.4s
+	WORD $0x3caf6981 // str q1, [x12, x15]
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	WORD $0x3caf69a5 // str q5, [x13, x15]
+	ADD R4, R15, R15
+	FMOVQ 96(R17), F5
+	FMOVQ 112(R17), F0
+	FMOVQ 128(R17), F1
+	FMOVQ 144(R17), F3
+	FMOVQ 160(R17), F4
+	FMOVQ 176(R17), F2
+	WORD $0x3caf6865 // str q5, [x3, x15]
+	WORD $0x3caf69c2 // str q2, [x14, x15]
+	WORD $0x4e21d4a9 // fadd v9.4s, v5.4s, v1.4s
+	WORD $0x4e23d408 // fadd v8.4s, v0.4s, v3.4s
+	VMOV V5.B16, V7.B16
+	WORD $0x4f9f1027 // fmla v7.4s, v1.4s, v31.s[0]
+	WORD $0x4fbf9006 // fmul v6.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e22d508 // fadd v8.4s, v8.4s, v2.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1046 // fmla v6.4s, v2.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	WORD $0x3caf690a // str q10, [x8, x15]
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	WORD $0x3caf6928 // str q8, [x9, x15]
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	WORD $0x3caf6948 // str q8, [x10, x15]
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	WORD $0x3caf6966 // str q6, [x11, x15]
+	WORD $0x4f9e90a5 // fmul v5.4s, v5.4s, v30.s[0]
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1085 // fmla v5.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9800 // fmul v0.4s, v0.4s, v31.s[3]
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	WORD $0x3caf6980 // str q0, [x12, x15]
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	WORD $0x3caf69a2 // str q2, [x13, x15]
+	ADD R4, R15, R15
+	FMOVQ 192(R17), F2
+	FMOVQ 208(R17), F5
+	FMOVQ 224(R17), F0
+	FMOVQ 240(R17), F3
+	FMOVQ 256(R17), F4
+	FMOVQ 272(R17), F1
+	WORD $0x3caf6862 // str q2, [x3, x15]
+	WORD $0x3caf69c1 // str q1, [x14, x15]
+	WORD $0x4e20d446 // fadd v6.4s, v2.4s, v0.4s
+	WORD $0x4e23d4a7 // fadd v7.4s, v5.4s, v3.4s
+	VMOV V2.B16, V8.B16
+	WORD $0x4f9f1008 // fmla v8.4s, v0.4s, v31.s[0]
+	WORD $0x4fbf90a9 // fmul v9.4s, v5.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e21d4e7 // fadd v7.4s, v7.4s, v1.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1029 // fmla v9.4s, v1.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	WORD $0x3caf690a // str q10, [x8, x15]
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	WORD $0x3caf6927 // str q7, [x9, x15]
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	WORD $0x3caf6947 // str q7, [x10, x15]
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	WORD $0x3caf6969 // str q9, [x11, x15]
+	WORD $0x4f9e9042 // fmul v2.4s, v2.4s, v30.s[0]
+	WORD $0x4f9f1802 // fmla v2.4s, v0.4s, v31.s[2]
+	WORD $0x4fbf1082 // fmla v2.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf98a5 // fmul v5.4s, v5.4s, v31.s[3]
+	WORD $0x4f9f1065 // fmla v5.4s, v3.4s, v31.s[0]
+	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
+	WORD $0x4e21d445 // fadd v5.4s, v2.4s, v1.4s
+	WORD $0x3caf6985 // str q5, [x12, x15]
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x3caf69a1 // str q1, [x13, x15]
+	ADD R4, R15, R15
+	FMOVQ 288(R17), F1
+	FMOVQ 304(R17), F2
+	FMOVQ 320(R17), F5
+	FMOVQ 336(R17), F3
+	FMOVQ 352(R17), F4
+	FMOVQ 368(R17), F0
+	WORD $0x3caf6861 // str q1, [x3, x15]
+	WORD $0x3caf69c0 // str q0, [x14, x15]
+	WORD $0x4e25d429 // fadd v9.4s, v1.4s, v5.4s
+	WORD $0x4e23d448 // fadd v8.4s, v2.4s, v3.4s
+	VMOV V1.B16, V7.B16
+	WORD $0x4f9f10a7 // fmla v7.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9046 // fmul v6.4s, v2.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1006 // fmla v6.4s, v0.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	WORD $0x3caf690a // str q10, [x8, x15]
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	WORD $0x3caf6928 // str q8, [x9, x15]
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	WORD $0x3caf6948 // str q8, [x10, x15]
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	WORD $0x3caf6966 // str q6, [x11, x15]
+	WORD $0x4f9e9021 // fmul v1.4s, v1.4s, v30.s[0]
+	WORD $0x4f9f18a1 // fmla v1.4s, v5.4s, v31.s[2]
+	WORD $0x4fbf1081 // fmla v1.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9842 // fmul v2.4s, v2.4s, v31.s[3]
+	WORD $0x4f9f1062 // fmla v2.4s, v3.4s, v31.s[0]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3caf6982 // str q2, [x12, x15]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3caf69a0 // str q0, [x13, x15]
+	ADD R4, R15, R15
+	FMOVQ 384(R17), F0
+	FMOVQ 400(R17), F1
+	FMOVQ 416(R17), F2
+	FMOVQ 432(R17), F3
+	FMOVQ 448(R17), F4
+	FMOVQ 464(R17), F5
+	WORD $0x3caf6860 // str q0, [x3, x15]
+	WORD $0x3caf69c5 // str q5, [x14, x15]
+	WORD $0x4e22d406 // fadd v6.4s, v0.4s, v2.4s
+	WORD $0x4e23d427 // fadd v7.4s, v1.4s, v3.4s
+	VMOV V0.B16, V8.B16
+	WORD $0x4f9f1048 // fmla v8.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9029 // fmul v9.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e10a9 // fmla v9.4s, v5.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	WORD $0x3caf690a // str q10, [x8, x15]
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	WORD $0x3caf6927 // str q7, [x9, x15]
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	WORD $0x3caf6947 // str q7, [x10, x15]
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	WORD $0x3caf6969 // str q9, [x11, x15]
+	WORD $0x4f9e9000 // fmul v0.4s, v0.4s, v30.s[0]
+	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf1080 // fmla v0.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9821 // fmul v1.4s, v1.4s, v31.s[3]
+	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4e25d401 // fadd v1.4s, v0.4s, v5.4s
+	WORD $0x3caf6981 // str q1, [x12, x15]
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	WORD $0x3caf69a5 // str q5, [x13, x15]
+	ADD R16, R15, R15
+	FMOVQ 480(R17), F5
+	FMOVQ 496(R17), F0
+	FMOVQ 512(R17), F1
+	FMOVQ 528(R17), F3
+	FMOVQ 544(R17), F4
+	FMOVQ 560(R17), F2
+	WORD $0x3caf6865 // str q5, [x3, x15]
+	WORD $0x3caf69c2 // str q2, [x14, x15]
+	WORD $0x4e21d4a9 // fadd v9.4s, v5.4s, v1.4s
+	WORD $0x4e23d408 // fadd v8.4s, v0.4s, v3.4s
+	VMOV V5.B16, V7.B16
+	WORD $0x4f9f1027 // fmla v7.4s, v1.4s, v31.s[0]
+	WORD $0x4fbf9006 // fmul v6.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e22d508 // fadd v8.4s, v8.4s, v2.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1046 // fmla v6.4s, v2.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	WORD $0x3caf690a // str q10, [x8, x15]
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	WORD $0x3caf6928 // str q8, [x9, x15]
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	WORD $0x3caf6948 // str q8, [x10, x15]
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	WORD $0x3caf6966 // str q6, [x11, x15]
+	WORD $0x4f9e90a5 // fmul v5.4s, v5.4s, v30.s[0]
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1085 // fmla v5.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9800 // fmul v0.4s, v0.4s, v31.s[3]
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	WORD $0x3caf6980 // str q0, [x12, x15]
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	WORD $0x3caf69a2 // str q2, [x13, x15]
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R3, R3
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R14, R14
+	SUBS $1, R2, R2
+	BNE quarter
+	ADD $320, R1, R1
+	ADD $320, R5, R5
+	ADD $320, R6, R6
+	ADD $320, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputHits6r4c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+TEXT ·winoOutputHits6r4c4NEON(SB), 0, $384-68
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD hits+40(FP), R5
+	MOVD hitsRow+48(FP), R6
+	MOVD bias+56(FP), R7
+	ADD R2, R1, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R12
+	ADD R2, R12, R12
+	ADD R2, R12, R12
+	MOVD $8, R13
+	MUL R13, R2, R2
+	MOVD $3, R13
+	MUL R13, R2, R14
+	ADD R4, R3, R15
+	ADD R6, R5, R16
+	MOVD $tmp-384(SP), R17
+	FMOVS lo+64(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD $laneBits<>(SB), R19
+	MOVD $winoOutputHits6r4c4NEONConst<>(SB), R25
+	FMOVQ 0(R25), F29
+tile:
+	FMOVQ 0(R19), F30
+	STP (ZR, ZR), (R5)
+	STP (ZR, ZR), (R16)
+	MOVD $4, R4
+quarter:
+	MOVD $0, R13
+	WORD $0x3ced6820 // ldr q0, [x1, x13]
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x3ced6922 // ldr q2, [x9, x13]
+	WORD $0x3ced6943 // ldr q3, [x10, x13]
+	WORD $0x3ced6964 // ldr q4, [x11, x13]
+	WORD $0x3ced6985 // ldr q5, [x12, x13]
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 0(R17)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9d1080 // fmla v0.4s, v4.4s, v29.s[0]
+	FMOVQ F0, 16(R17)
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	FMOVQ F6, 32(R17)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9d1882 // fmla v2.4s, v4.4s, v29.s[2]
+	FMOVQ F2, 48(R17)
+	ADD R2, R13, R13
+	WORD $0x3ced6822 // ldr q2, [x1, x13]
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x3ced6925 // ldr q5, [x9, x13]
+	WORD $0x3ced6946 // ldr q6, [x10, x13]
+	WORD $0x3ced6961 // ldr q1, [x11, x13]
+	WORD $0x3ced6980 // ldr q0, [x12, x13]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, 64(R17)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9d1022 // fmla v2.4s, v1.4s, v29.s[0]
+	FMOVQ F2, 80(R17)
+	WORD $0x4fbd1083 // fmla v3.4s, v4.4s, v29.s[1]
+	FMOVQ F3, 96(R17)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9d1825 // fmla v5.4s, v1.4s, v29.s[2]
+	FMOVQ F5, 112(R17)
+	ADD R2, R13, R13
+	WORD $0x3ced6825 // ldr q5, [x1, x13]
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x3ced6920 // ldr q0, [x9, x13]
+	WORD $0x3ced6943 // ldr q3, [x10, x13]
+	WORD $0x3ced6964 // ldr q4, [x11, x13]
+	WORD $0x3ced6982 // ldr q2, [x12, x13]
+	WORD $0x4e20d426 // fadd v6.4s, v1.4s, v0.4s
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	FMOVQ F5, 128(R17)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9d1085 // fmla v5.4s, v4.4s, v29.s[0]
+	FMOVQ F5, 144(R17)
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	FMOVQ F6, 160(R17)
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9d1880 // fmla v0.4s, v4.4s, v29.s[2]
+	FMOVQ F0, 176(R17)
+	ADD R2, R13, R13
+	WORD $0x3ced6820 // ldr q0, [x1, x13]
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x3ced6922 // ldr q2, [x9, x13]
+	WORD $0x3ced6946 // ldr q6, [x10, x13]
+	WORD $0x3ced6961 // ldr q1, [x11, x13]
+	WORD $0x3ced6985 // ldr q5, [x12, x13]
+	WORD $0x4e22d483 // fadd v3.4s, v4.4s, v2.4s
+	WORD $0x4ea2d482 // fsub v2.4s, v4.4s, v2.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, 192(R17)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9d1020 // fmla v0.4s, v1.4s, v29.s[0]
+	FMOVQ F0, 208(R17)
+	WORD $0x4fbd1083 // fmla v3.4s, v4.4s, v29.s[1]
+	FMOVQ F3, 224(R17)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9d1822 // fmla v2.4s, v1.4s, v29.s[2]
+	FMOVQ F2, 240(R17)
+	ADD R2, R13, R13
+	WORD $0x3ced6822 // ldr q2, [x1, x13]
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x3ced6925 // ldr q5, [x9, x13]
+	WORD $0x3ced6943 // ldr q3, [x10, x13]
+	WORD $0x3ced6964 // ldr q4, [x11, x13]
+	WORD $0x3ced6980 // ldr q0, [x12, x13]
+	WORD $0x4e25d426 // fadd v6.4s, v1.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ F2, 256(R17)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9d1082 // fmla v2.4s, v4.4s, v29.s[0]
+	FMOVQ F2, 272(R17)
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	FMOVQ F6, 288(R17)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9d1885 // fmla v5.4s, v4.4s, v29.s[2]
+	FMOVQ F5, 304(R17)
+	ADD R14, R13, R13
+	WORD $0x3ced6825 // ldr q5, [x1, x13]
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x3ced6920 // ldr q0, [x9, x13]
+	WORD $0x3ced6946 // ldr q6, [x10, x13]
+	WORD $0x3ced6961 // ldr q1, [x11, x13]
+	WORD $0x3ced6982 // ldr q2, [x12, x13]
+	WORD $0x4e20d483 // fadd v3.4s, v4.4s, v0.4s
+	WORD $0x4ea0d480 // fsub v0.4s, v4.4s, v0.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
+	FMOVQ F5, 320(R17)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9d1025 // fmla v5.4s, v1.4s, v29.s[0]
+	FMOVQ F5, 336(R17)
+	WORD $0x4fbd1083 // fmla v3.4s, v4.4s, v29.s[1]
+	FMOVQ F3, 352(R17)
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9d1820 // fmla v0.4s, v1.4s, v29.s[2]
+	FMOVQ F0, 368(R17)
+	FMOVQ 0(R17), F0
+	FMOVQ 64(R17), F1
+	FMOVQ 128(R17), F2
+	FMOVQ 192(R17), F3
+	FMOVQ 256(R17), F4
+	FMOVQ 320(R17), F5
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	VMOV V2.B16, V3.B16
+	WORD $0x4f9d1083 // fmla v3.4s, v4.4s, v29.s[0]
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9d1882 // fmla v2.4s, v4.4s, v29.s[2]
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	FMOVQ F4, 0(R17)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	FMOVQ F4, 64(R17)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	FMOVQ F4, 128(R17)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d444 // fadd v4.4s, v2.4s, v4.4s
+	FMOVQ F4, 192(R17)
+	FMOVQ 16(R17), F4
+	FMOVQ 80(R17), F2
+	FMOVQ 144(R17), F6
+	FMOVQ 208(R17), F3
+	FMOVQ 272(R17), F0
+	FMOVQ 336(R17), F5
+	WORD $0x4e26d441 // fadd v1.4s, v2.4s, v6.4s
+	WORD $0x4ea6d446 // fsub v6.4s, v2.4s, v6.4s
+	WORD $0x4e20d462 // fadd v2.4s, v3.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	WORD $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	VMOV V6.B16, V3.B16
+	WORD $0x4f9d1003 // fmla v3.4s, v0.4s, v29.s[0]
+	WORD $0x4fbd1041 // fmla v1.4s, v2.4s, v29.s[1]
+	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
+	WORD $0x4f9d1806 // fmla v6.4s, v0.4s, v29.s[2]
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d423 // fadd v3.4s, v1.4s, v3.4s
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d4c1 // fadd v1.4s, v6.4s, v1.4s
+	FMOVQ 0(R17), F6
+	FMOVQ 64(R17), F5
+	WORD $0x6ea4e402 // fcmgt v2.4s, v0.4s, v4.4s
+	VMOV V4.B16, V7.B16
+	WORD $0x6ea21c07 // bit v7.16b, v0.16b, v2.16b
+	WORD $0x6ea7e4c2 // fcmgt v2.4s, v6.4s, v7.4s
+	WORD $0x6ea21cc7 // bit v7.16b, v6.16b, v2.16b
+	WORD $0x6ea7e4a2 // fcmgt v2.4s, v5.4s, v7.4s
+	WORD $0x6ea21ca7 // bit v7.16b, v5.16b, v2.16b
+	WORD $0x6ebfe4e2 // fcmgt v2.4s, v7.4s, v31.4s
+	WORD $0x4e27e4c6 // fcmeq v6.4s, v6.4s, v7.4s
+	WORD $0x4e221cc6 // and v6.16b, v6.16b, v2.16b
+	WORD $0x4e661c42 // bic v2.16b, v2.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R20
+	MOVHU 0(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 0(R5)
+	WORD $0x4e27e400 // fcmeq v0.4s, v0.4s, v7.4s
+	WORD $0x4e221c00 // and v0.16b, v0.16b, v2.16b
+	WORD $0x4e601c42 // bic v2.16b, v2.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R20
+	MOVHU 2(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 2(R5)
+	WORD $0x4e27e4a5 // fcmeq v5.4s, v5.4s, v7.4s
+	WORD $0x4e221ca5 // and v5.16b, v5.16b, v2.16b
+	WORD $0x4e651c42 // bic v2.16b, v2.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R20
+	MOVHU 4(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 4(R5)
+	WORD $0x4e27e484 // fcmeq v4.4s, v4.4s, v7.4s
+	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
+	WORD $0x4e641c42 // bic v2.16b, v2.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R20
+	MOVHU 6(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 6(R5)
+	WORD $0x6ea7e7e4 // fcmgt v4.4s, v31.4s, v7.4s
+	WORD $0x6ea41fe7 // bit v7.16b, v31.16b, v4.16b
+	FMOVQ F7, 0(R3)
+	FMOVQ 128(R17), F7
+	FMOVQ 192(R17), F4
+	WORD $0x6ea1e462 // fcmgt v2.4s, v3.4s, v1.4s
+	VMOV V1.B16, V5.B16
+	WORD $0x6ea21c65 // bit v5.16b, v3.16b, v2.16b
+	WORD $0x6ea5e4e2 // fcmgt v2.4s, v7.4s, v5.4s
+	WORD $0x6ea21ce5 // bit v5.16b, v7.16b, v2.16b
+	WORD $0x6ea5e482 // fcmgt v2.4s, v4.4s, v5.4s
+	WORD $0x6ea21c85 // bit v5.16b, v4.16b, v2.16b
+	WORD $0x6ebfe4a2 // fcmgt v2.4s, v5.4s, v31.4s
+	WORD $0x4e25e4e7 // fcmeq v7.4s, v7.4s, v5.4s
+	WORD $0x4e221ce7 // and v7.16b, v7.16b, v2.16b
+	WORD $0x4e671c42 // bic v2.16b, v2.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R20
+	MOVHU 0(R16), R6
+	ORR R6, R20, R20
+	MOVH R20, 0(R16)
+	WORD $0x4e25e463 // fcmeq v3.4s, v3.4s, v5.4s
+	WORD $0x4e221c63 // and v3.16b, v3.16b, v2.16b
+	WORD $0x4e631c42 // bic v2.16b, v2.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R20
+	MOVHU 2(R16), R6
+	ORR R6, R20, R20
+	MOVH R20, 2(R16)
+	WORD $0x4e25e484 // fcmeq v4.4s, v4.4s, v5.4s
+	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
+	WORD $0x4e641c42 // bic v2.16b, v2.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R20
+	MOVHU 4(R16), R6
+	ORR R6, R20, R20
+	MOVH R20, 4(R16)
+	WORD $0x4e25e421 // fcmeq v1.4s, v1.4s, v5.4s
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x4e611c42 // bic v2.16b, v2.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R20
+	MOVHU 6(R16), R6
+	ORR R6, R20, R20
+	MOVH R20, 6(R16)
+	WORD $0x6ea5e7e1 // fcmgt v1.4s, v31.4s, v5.4s
+	WORD $0x6ea11fe5 // bit v5.16b, v31.16b, v1.16b
+	FMOVQ F5, 0(R15)
+	FMOVQ 32(R17), F5
+	FMOVQ 96(R17), F1
+	FMOVQ 160(R17), F2
+	FMOVQ 224(R17), F4
+	FMOVQ 288(R17), F3
+	FMOVQ 352(R17), F7
+	WORD $0x4e22d420 // fadd v0.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d481 // fadd v1.4s, v4.4s, v3.4s
+	WORD $0x4ea3d483 // fsub v3.4s, v4.4s, v3.4s
+	WORD $0x4e20d4a5 // fadd v5.4s, v5.4s, v0.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	VMOV V2.B16, V4.B16
+	WORD $0x4f9d1064 // fmla v4.4s, v3.4s, v29.s[0]
+	WORD $0x4fbd1020 // fmla v0.4s, v1.4s, v29.s[1]
+	WORD $0x4e22d4e2 // fadd v2.4s, v7.4s, v2.4s
+	WORD $0x4f9d1862 // fmla v2.4s, v3.4s, v29.s[2]
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
+	FMOVQ F3, 32(R17)
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	FMOVQ F3, 96(R17)
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d403 // fadd v3.4s, v0.4s, v3.4s
+	FMOVQ F3, 160(R17)
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 224(R17)
+	FMOVQ 48(R17), F3
+	FMOVQ 112(R17), F2
+	FMOVQ 176(R17), F0
+	FMOVQ 240(R17), F4
+	FMOVQ 304(R17), F5
+	FMOVQ 368(R17), F7
+	WORD $0x4e20d441 // fadd v1.4s, v2.4s, v0.4s
+	WORD $0x4ea0d440 // fsub v0.4s, v2.4s, v0.4s
+	WORD $0x4e25d482 // fadd v2.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	VMOV V0.B16, V4.B16
+	WORD $0x4f9d10a4 // fmla v4.4s, v5.4s, v29.s[0]
+	WORD $0x4fbd1041 // fmla v1.4s, v2.4s, v29.s[1]
+	WORD $0x4e20d4e0 // fadd v0.4s, v7.4s, v0.4s
+	WORD $0x4f9d18a0 // fmla v0.4s, v5.4s, v29.s[2]
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d465 // fadd v5.4s, v3.4s, v5.4s
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d424 // fadd v4.4s, v1.4s, v4.4s
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ 32(R17), F0
+	FMOVQ 96(R17), F7
+	WORD $0x6ea3e4a2 // fcmgt v2.4s, v5.4s, v3.4s
+	VMOV V3.B16, V6.B16
+	WORD $0x6ea21ca6 // bit v6.16b, v5.16b, v2.16b
+	WORD $0x6ea6e402 // fcmgt v2.4s, v0.4s, v6.4s
+	WORD $0x6ea21c06 // bit v6.16b, v0.16b, v2.16b
+	WORD $0x6ea6e4e2 // fcmgt v2.4s, v7.4s, v6.4s
+	WORD $0x6ea21ce6 // bit v6.16b, v7.16b, v2.16b
+	WORD $0x6ebfe4c2 // fcmgt v2.4s, v6.4s, v31.4s
+	WORD $0x4e26e400 // fcmeq v0.4s, v0.4s, v6.4s
+	WORD $0x4e221c00 // and v0.16b, v0.16b, v2.16b
+	WORD $0x4e601c42 // bic v2.16b, v2.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R20
+	MOVHU 8(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 8(R5)
+	WORD $0x4e26e4a5 // fcmeq v5.4s, v5.4s, v6.4s
+	WORD $0x4e221ca5 // and v5.16b, v5.16b, v2.16b
+	WORD $0x4e651c42 // bic v2.16b, v2.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R20
+	MOVHU 10(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 10(R5)
+	WORD $0x4e26e4e7 // fcmeq v7.4s, v7.4s, v6.4s
+	WORD $0x4e221ce7 // and v7.16b, v7.16b, v2.16b
+	WORD $0x4e671c42 // bic v2.16b, v2.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R20
+	MOVHU 12(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 12(R5)
+	WORD $0x4e26e463 // fcmeq v3.4s, v3.4s, v6.4s
+	WORD $0x4e221c63 // and v3.16b, v3.16b, v2.16b
+	WORD $0x4e631c42 // bic v2.16b, v2.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R20
+	MOVHU 14(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 14(R5)
+	WORD $0x6ea6e7e3 // fcmgt v3.4s, v31.4s, v6.4s
+	WORD $0x6ea31fe6 // bit v6.16b, v31.16b, v3.16b
+	FMOVQ F6, 64(R3)
+	FMOVQ 160(R17), F6
+	FMOVQ 224(R17), F3
+	WORD $0x6ea1e482 // fcmgt v2.4s, v4.4s, v1.4s
+	VMOV V1.B16, V7.B16
+	WORD $0x6ea21c87 // bit v7.16b, v4.16b, v2.16b
+	WORD $0x6ea7e4c2 // fcmgt v2.4s, v6.4s, v7.4s
+	WORD $0x6ea21cc7 // bit v7.16b, v6.16b, v2.16b
+	WORD $0x6ea7e462 // fcmgt v2.4s, v3.4s, v7.4s
+	WORD $0x6ea21c67 // bit v7.16b, v3.16b, v2.16b
+	WORD $0x6ebfe4e2 // fcmgt v2.4s, v7.4s, v31.4s
+	WORD $0x4e27e4c6 // fcmeq v6.4s, v6.4s, v7.4s
+	WORD $0x4e221cc6 // and v6.16b, v6.16b, v2.16b
+	WORD $0x4e661c42 // bic v2.16b, v2.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R20
+	MOVHU 8(R16), R6
+	ORR R6, R20, R20
+	MOVH R20, 8(R16)
+	WORD $0x4e27e484 // fcmeq v4.4s, v4.4s, v7.4s
+	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
+	WORD $0x4e641c42 // bic v2.16b, v2.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R20
+	MOVHU 10(R16), R6
+	ORR R6, R20, R20
+	MOVH R20, 10(R16)
+	WORD $0x4e27e463 // fcmeq v3.4s, v3.4s, v7.4s
+	WORD $0x4e221c63 // and v3.16b, v3.16b, v2.16b
+	WORD $0x4e631c42 // bic v2.16b, v2.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R20
+	MOVHU 12(R16), R6
+	ORR R6, R20, R20
+	MOVH R20, 12(R16)
+	WORD $0x4e27e421 // fcmeq v1.4s, v1.4s, v7.4s
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x4e611c42 // bic v2.16b, v2.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R20
+	MOVHU 14(R16), R6
+	ORR R6, R20, R20
+	MOVH R20, 14(R16)
+	WORD $0x6ea7e7e1 // fcmgt v1.4s, v31.4s, v7.4s
+	WORD $0x6ea11fe7 // bit v7.16b, v31.16b, v1.16b
+	FMOVQ F7, 64(R15)
+	VSHL $4, V30.S4, V30.S4
+	ADD $16, R1, R1
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R3, R3
+	ADD $16, R15, R15
+	ADD $16, R7, R7
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $64, R3, R3
+	ADD $64, R15, R15
+	ADD $16, R5, R5
+	ADD $16, R16, R16
+	SUB $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputMask6r4c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+TEXT ·winoOutputMask6r4c4NEON(SB), 0, $384-56
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+40(FP), R5
+	MOVD xRow+48(FP), R6
+	LSL $2, R6, R6
+	ADD R2, R1, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R11
+	ADD R2, R11, R11
+	MOVD $8, R12
+	MUL R12, R2, R2
+	MOVD $3, R12
+	MUL R12, R2, R13
+	ADD R4, R3, R14
+	ADD R4, R14, R15
+	ADD R4, R15, R16
+	MOVD $tmp-384(SP), R19
+	MOVD $winoOutputMask6r4c4NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+tile:
+	MOVD $4, R4
+quarter:
+	MOVD $0, R12
+	WORD $0x3cec6820 // ldr q0, [x1, x12]
+	WORD $0x3cec68e1 // ldr q1, [x7, x12]
+	WORD $0x3cec6902 // ldr q2, [x8, x12]
+	WORD $0x3cec6923 // ldr q3, [x9, x12]
+	WORD $0x3cec6944 // ldr q4, [x10, x12]
+	WORD $0x3cec6965 // ldr q5, [x11, x12]
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 0(R19)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9f1080 // fmla v0.4s, v4.4s, v31.s[0]
+	FMOVQ F0, 16(R19)
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	FMOVQ F6, 32(R19)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
+	FMOVQ F2, 48(R19)
+	ADD R2, R12, R12
+	WORD $0x3cec6822 // ldr q2, [x1, x12]
+	WORD $0x3cec68e4 // ldr q4, [x7, x12]
+	WORD $0x3cec6905 // ldr q5, [x8, x12]
+	WORD $0x3cec6926 // ldr q6, [x9, x12]
+	WORD $0x3cec6941 // ldr q1, [x10, x12]
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, 64(R19)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9f1022 // fmla v2.4s, v1.4s, v31.s[0]
+	FMOVQ F2, 80(R19)
+	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
+	FMOVQ F3, 96(R19)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	FMOVQ F5, 112(R19)
+	ADD R2, R12, R12
+	WORD $0x3cec6825 // ldr q5, [x1, x12]
+	WORD $0x3cec68e1 // ldr q1, [x7, x12]
+	WORD $0x3cec6900 // ldr q0, [x8, x12]
+	WORD $0x3cec6923 // ldr q3, [x9, x12]
+	WORD $0x3cec6944 // ldr q4, [x10, x12]
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x4e20d426 // fadd v6.4s, v1.4s, v0.4s
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	FMOVQ F5, 128(R19)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9f1085 // fmla v5.4s, v4.4s, v31.s[0]
+	FMOVQ F5, 144(R19)
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	FMOVQ F6, 160(R19)
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	FMOVQ F0, 176(R19)
+	ADD R2, R12, R12
+	WORD $0x3cec6820 // ldr q0, [x1, x12]
+	WORD $0x3cec68e4 // ldr q4, [x7, x12]
+	WORD $0x3cec6902 // ldr q2, [x8, x12]
+	WORD $0x3cec6926 // ldr q6, [x9, x12]
+	WORD $0x3cec6941 // ldr q1, [x10, x12]
+	WORD $0x3cec6965 // ldr q5, [x11, x12]
+	WORD $0x4e22d483 // fadd v3.4s, v4.4s, v2.4s
+	WORD $0x4ea2d482 // fsub v2.4s, v4.4s, v2.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, 192(R19)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9f1020 // fmla v0.4s, v1.4s, v31.s[0]
+	FMOVQ F0, 208(R19)
+	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
+	FMOVQ F3, 224(R19)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1822 // fmla v2.4s, v1.4s, v31.s[2]
+	FMOVQ F2, 240(R19)
+	ADD R2, R12, R12
+	WORD $0x3cec6822 // ldr q2, [x1, x12]
+	WORD $0x3cec68e1 // ldr q1, [x7, x12]
+	WORD $0x3cec6905 // ldr q5, [x8, x12]
+	WORD $0x3cec6923 // ldr q3, [x9, x12]
+	WORD $0x3cec6944 // ldr q4, [x10, x12]
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0x4e25d426 // fadd v6.4s, v1.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d442 // fadd v2.4s, v2.4s, v6.4s
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	FMOVQ F2, 256(R19)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9f1082 // fmla v2.4s, v4.4s, v31.s[0]
+	FMOVQ F2, 272(R19)
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	FMOVQ F6, 288(R19)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9f1885 // fmla v5.4s, v4.4s, v31.s[2]
+	FMOVQ F5, 304(R19)
+	ADD R13, R12, R12
+	WORD $0x3cec6825 // ldr q5, [x1, x12]
+	WORD $0x3cec68e4 // ldr q4, [x7, x12]
+	WORD $0x3cec6900 // ldr q0, [x8, x12]
+	WORD $0x3cec6926 // ldr q6, [x9, x12]
+	WORD $0x3cec6941 // ldr q1, [x10, x12]
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x4e20d483 // fadd v3.4s, v4.4s, v0.4s
+	WORD $0x4ea0d480 // fsub v0.4s, v4.4s, v0.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
+	FMOVQ F5, 320(R19)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9f1025 // fmla v5.4s, v1.4s, v31.s[0]
+	FMOVQ F5, 336(R19)
+	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
+	FMOVQ F3, 352(R19)
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9f1820 // fmla v0.4s, v1.4s, v31.s[2]
+	FMOVQ F0, 368(R19)
+	FMOVQ 0(R19), F0
+	FMOVQ 64(R19), F1
+	FMOVQ 128(R19), F2
+	FMOVQ 192(R19), F3
+	FMOVQ 256(R19), F4
+	FMOVQ 320(R19), F5
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	VMOV V2.B16, V3.B16
+	WORD $0x4f9f1083 // fmla v3.4s, v4.4s, v31.s[0]
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
+	MOVD R5, R17
+	FMOVQ 0(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c04 // and v4.16b, v0.16b, v4.16b
+	FMOVQ F4, 0(R3)
+	ADD R6, R17, R17
+	FMOVQ 0(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c64 // and v4.16b, v3.16b, v4.16b
+	FMOVQ F4, 0(R14)
+	ADD R6, R17, R17
+	FMOVQ 0(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241cc4 // and v4.16b, v6.16b, v4.16b
+	FMOVQ F4, 0(R15)
+	ADD R6, R17, R17
+	FMOVQ 0(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c44 // and v4.16b, v2.16b, v4.16b
+	FMOVQ F4, 0(R16)
+	ADD R6, R17, R17
+	FMOVQ 16(R19), F4
+	FMOVQ 80(R19), F2
+	FMOVQ 144(R19), F6
+	FMOVQ 208(R19), F3
+	FMOVQ 272(R19), F0
+	FMOVQ 336(R19), F5
+	WORD $0x4e26d441 // fadd v1.4s, v2.4s, v6.4s
+	WORD $0x4ea6d446 // fsub v6.4s, v2.4s, v6.4s
+	WORD $0x4e20d462 // fadd v2.4s, v3.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	WORD $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	VMOV V6.B16, V3.B16
+	WORD $0x4f9f1003 // fmla v3.4s, v0.4s, v31.s[0]
+	WORD $0x4fbf1041 // fmla v1.4s, v2.4s, v31.s[1]
+	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
+	WORD $0x4f9f1806 // fmla v6.4s, v0.4s, v31.s[2]
+	MOVD R5, R17
+	FMOVQ 64(R17), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c80 // and v0.16b, v4.16b, v0.16b
+	FMOVQ F0, 64(R3)
+	ADD R6, R17, R17
+	FMOVQ 64(R17), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c60 // and v0.16b, v3.16b, v0.16b
+	FMOVQ F0, 64(R14)
+	ADD R6, R17, R17
+	FMOVQ 64(R17), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
+	FMOVQ F0, 64(R15)
+	ADD R6, R17, R17
+	FMOVQ 64(R17), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201cc0 // and v0.16b, v6.16b, v0.16b
+	FMOVQ F0, 64(R16)
+	ADD R6, R17, R17
+	FMOVQ 32(R19), F0
+	FMOVQ 96(R19), F6
+	FMOVQ 160(R19), F1
+	FMOVQ 224(R19), F3
+	FMOVQ 288(R19), F4
+	FMOVQ 352(R19), F5
+	WORD $0x4e21d4c2 // fadd v2.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e24d466 // fadd v6.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	VMOV V1.B16, V3.B16
+	WORD $0x4f9f1083 // fmla v3.4s, v4.4s, v31.s[0]
+	WORD $0x4fbf10c2 // fmla v2.4s, v6.4s, v31.s[1]
+	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
+	WORD $0x4f9f1881 // fmla v1.4s, v4.4s, v31.s[2]
+	MOVD R5, R17
+	FMOVQ 128(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c04 // and v4.16b, v0.16b, v4.16b
+	FMOVQ F4, 128(R3)
+	ADD R6, R17, R17
+	FMOVQ 128(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c64 // and v4.16b, v3.16b, v4.16b
+	FMOVQ F4, 128(R14)
+	ADD R6, R17, R17
+	FMOVQ 128(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c44 // and v4.16b, v2.16b, v4.16b
+	FMOVQ F4, 128(R15)
+	ADD R6, R17, R17
+	FMOVQ 128(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c24 // and v4.16b, v1.16b, v4.16b
+	FMOVQ F4, 128(R16)
+	ADD R6, R17, R17
+	FMOVQ 48(R19), F4
+	FMOVQ 112(R19), F1
+	FMOVQ 176(R19), F2
+	FMOVQ 240(R19), F3
+	FMOVQ 304(R19), F0
+	FMOVQ 368(R19), F5
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e20d461 // fadd v1.4s, v3.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e26d484 // fadd v4.4s, v4.4s, v6.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	VMOV V2.B16, V3.B16
+	WORD $0x4f9f1003 // fmla v3.4s, v0.4s, v31.s[0]
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1802 // fmla v2.4s, v0.4s, v31.s[2]
+	MOVD R5, R17
+	FMOVQ 192(R17), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c80 // and v0.16b, v4.16b, v0.16b
+	FMOVQ F0, 192(R3)
+	ADD R6, R17, R17
+	FMOVQ 192(R17), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c60 // and v0.16b, v3.16b, v0.16b
+	FMOVQ F0, 192(R14)
+	ADD R6, R17, R17
+	FMOVQ 192(R17), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201cc0 // and v0.16b, v6.16b, v0.16b
+	FMOVQ F0, 192(R15)
+	ADD R6, R17, R17
+	FMOVQ 192(R17), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c40 // and v0.16b, v2.16b, v0.16b
+	FMOVQ F0, 192(R16)
+	ADD R6, R17, R17
+	ADD $16, R1, R1
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R3, R3
+	ADD $16, R14, R14
+	ADD $16, R15, R15
+	ADD $16, R16, R16
+	ADD $16, R5, R5
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $192, R3, R3
+	ADD $192, R14, R14
+	ADD $192, R15, R15
+	ADD $192, R16, R16
+	ADD $192, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoGrad6r4c4NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+TEXT ·winoGrad6r4c4NEON(SB), 0, $384-40
+	MOVD tiles+0(FP), R0
+	MOVD dy+8(FP), R1
+	MOVD dyRow+16(FP), R2
+	LSL $2, R2, R2
+	MOVD v+24(FP), R3
+	MOVD vStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R2, R5, R6
+	ADD R2, R6, R7
+	ADD R4, R3, R8
+	ADD R4, R8, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	ADD R4, R12, R12
+	ADD R4, R12, R12
+	MOVD $8, R13
+	MUL R13, R4, R4
+	MOVD $3, R13
+	MUL R13, R4, R14
+	MOVD $tmp-384(SP), R15
+	MOVD $winoGrad6r4c4NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+tile:
+	MOVD $4, R2
+quarter:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R5), F1
+	FMOVQ 0(R6), F2
+	FMOVQ 0(R7), F3
+	FMOVQ F0, 0(R15)
+	FMOVQ F3, 320(R15)
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	FMOVQ F3, 64(R15)
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	FMOVQ F5, 128(R15)
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	FMOVQ F5, 192(R15)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 256(R15)
+	FMOVQ 64(R1), F1
+	FMOVQ 64(R5), F0
+	FMOVQ 64(R6), F5
+	FMOVQ 64(R7), F4
+	FMOVQ F1, 16(R15)
+	FMOVQ F4, 336(R15)
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	FMOVQ F4, 80(R15)
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	FMOVQ F2, 144(R15)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 208(R15)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 272(R15)
+	FMOVQ 128(R1), F0
+	FMOVQ 128(R5), F1
+	FMOVQ 128(R6), F2
+	FMOVQ 128(R7), F3
+	FMOVQ F0, 32(R15)
+	FMOVQ F3, 352(R15)
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	FMOVQ F3, 96(R15)
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	FMOVQ F5, 160(R15)
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	FMOVQ F5, 224(R15)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 288(R15)
+	FMOVQ 192(R1), F1
+	FMOVQ 192(R5), F0
+	FMOVQ 192(R6), F5
+	FMOVQ 192(R7), F4
+	FMOVQ F1, 48(R15)
+	FMOVQ F4, 368(R15)
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	FMOVQ F4, 112(R15)
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	FMOVQ F2, 176(R15)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 240(R15)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 304(R15)
+	MOVD $0, R13
+	FMOVQ 0(R15), F0
+	FMOVQ 16(R15), F1
+	FMOVQ 32(R15), F2
+	FMOVQ 48(R15), F3
+	WORD $0x3cad6860 // str q0, [x3, x13]
+	WORD $0x3cad6983 // str q3, [x12, x13]
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3cad6903 // str q3, [x8, x13]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3cad6925 // str q5, [x9, x13]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3cad6945 // str q5, [x10, x13]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cad6961 // str q1, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 64(R15), F1
+	FMOVQ 80(R15), F0
+	FMOVQ 96(R15), F5
+	FMOVQ 112(R15), F4
+	WORD $0x3cad6861 // str q1, [x3, x13]
+	WORD $0x3cad6984 // str q4, [x12, x13]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3cad6904 // str q4, [x8, x13]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3cad6922 // str q2, [x9, x13]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cad6942 // str q2, [x10, x13]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cad6960 // str q0, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 128(R15), F0
+	FMOVQ 144(R15), F1
+	FMOVQ 160(R15), F2
+	FMOVQ 176(R15), F3
+	WORD $0x3cad6860 // str q0, [x3, x13]
+	WORD $0x3cad6983 // str q3, [x12, x13]
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3cad6903 // str q3, [x8, x13]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3cad6925 // str q5, [x9, x13]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3cad6945 // str q5, [x10, x13]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cad6961 // str q1, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 192(R15), F1
+	FMOVQ 208(R15), F0
+	FMOVQ 224(R15), F5
+	FMOVQ 240(R15), F4
+	WORD $0x3cad6861 // str q1, [x3, x13]
+	WORD $0x3cad6984 // str q4, [x12, x13]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3cad6904 // str q4, [x8, x13]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3cad6922 // str q2, [x9, x13]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cad6942 // str q2, [x10, x13]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cad6960 // str q0, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 256(R15), F0
+	FMOVQ 272(R15), F1
+	FMOVQ 288(R15), F2
+	FMOVQ 304(R15), F3
+	WORD $0x3cad6860 // str q0, [x3, x13]
+	WORD $0x3cad6983 // str q3, [x12, x13]
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3cad6903 // str q3, [x8, x13]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3cad6925 // str q5, [x9, x13]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3cad6945 // str q5, [x10, x13]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cad6961 // str q1, [x11, x13]
+	ADD R14, R13, R13
+	FMOVQ 320(R15), F1
+	FMOVQ 336(R15), F0
+	FMOVQ 352(R15), F5
+	FMOVQ 368(R15), F4
+	WORD $0x3cad6861 // str q1, [x3, x13]
+	WORD $0x3cad6984 // str q4, [x12, x13]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3cad6904 // str q4, [x8, x13]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3cad6922 // str q2, [x9, x13]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cad6942 // str q2, [x10, x13]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cad6960 // str q0, [x11, x13]
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R3, R3
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	SUBS $1, R2, R2
+	BNE quarter
+	ADD $192, R1, R1
+	ADD $192, R5, R5
+	ADD $192, R6, R6
+	ADD $192, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputHits6r4c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+TEXT ·winoOutputHits6r4c2NEON(SB), 0, $192-68
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD hits+40(FP), R5
+	MOVD hitsRow+48(FP), R6
+	MOVD bias+56(FP), R7
+	ADD R2, R1, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R10
+	ADD R2, R10, R10
+	ADD R2, R10, R10
+	ADD R2, R10, R10
+	MOVD $8, R11
+	MUL R11, R2, R2
+	MOVD $3, R11
+	MUL R11, R2, R12
+	ADD R4, R3, R13
+	ADD R6, R5, R14
+	MOVD $tmp-192(SP), R15
+	FMOVS lo+64(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD $laneBits<>(SB), R16
+	MOVD $winoOutputHits6r4c2NEONConst<>(SB), R25
+	FMOVQ 0(R25), F29
+tile:
+	FMOVQ 0(R16), F30
+	STP (ZR, ZR), (R5)
+	STP (ZR, ZR), (R14)
+	MOVD $4, R4
+quarter:
+	MOVD $0, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 0(R15)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 16(R15)
+	ADD R2, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 32(R15)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 48(R15)
+	ADD R2, R11, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 64(R15)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 80(R15)
+	ADD R2, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 96(R15)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 112(R15)
+	ADD R2, R11, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 128(R15)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 144(R15)
+	ADD R12, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 160(R15)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 176(R15)
+	FMOVQ 0(R15), F0
+	FMOVQ 32(R15), F1
+	FMOVQ 64(R15), F2
+	FMOVQ 96(R15), F3
+	FMOVQ 128(R15), F4
+	FMOVQ 160(R15), F5
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	VMOV V2.B16, V3.B16
+	WORD $0x4f9d1083 // fmla v3.4s, v4.4s, v29.s[0]
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9d1882 // fmla v2.4s, v4.4s, v29.s[2]
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	FMOVQ F4, 0(R15)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	FMOVQ F4, 32(R15)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4c4 // fadd v4.4s, v6.4s, v4.4s
+	FMOVQ F4, 64(R15)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d444 // fadd v4.4s, v2.4s, v4.4s
+	FMOVQ F4, 96(R15)
+	FMOVQ 16(R15), F4
+	FMOVQ 48(R15), F2
+	FMOVQ 80(R15), F6
+	FMOVQ 112(R15), F3
+	FMOVQ 144(R15), F0
+	FMOVQ 176(R15), F5
+	WORD $0x4e26d441 // fadd v1.4s, v2.4s, v6.4s
+	WORD $0x4ea6d446 // fsub v6.4s, v2.4s, v6.4s
+	WORD $0x4e20d462 // fadd v2.4s, v3.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	WORD $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	VMOV V6.B16, V3.B16
+	WORD $0x4f9d1003 // fmla v3.4s, v0.4s, v29.s[0]
+	WORD $0x4fbd1041 // fmla v1.4s, v2.4s, v29.s[1]
+	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
+	WORD $0x4f9d1806 // fmla v6.4s, v0.4s, v29.s[2]
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d423 // fadd v3.4s, v1.4s, v3.4s
+	FMOVQ 0(R7), F1
+	WORD $0x4e21d4c1 // fadd v1.4s, v6.4s, v1.4s
+	FMOVQ 0(R15), F6
+	FMOVQ 32(R15), F5
+	WORD $0x6ea4e402 // fcmgt v2.4s, v0.4s, v4.4s
+	VMOV V4.B16, V7.B16
+	WORD $0x6ea21c07 // bit v7.16b, v0.16b, v2.16b
+	WORD $0x6ea7e4c2 // fcmgt v2.4s, v6.4s, v7.4s
+	WORD $0x6ea21cc7 // bit v7.16b, v6.16b, v2.16b
+	WORD $0x6ea7e4a2 // fcmgt v2.4s, v5.4s, v7.4s
+	WORD $0x6ea21ca7 // bit v7.16b, v5.16b, v2.16b
+	WORD $0x6ebfe4e2 // fcmgt v2.4s, v7.4s, v31.4s
+	WORD $0x4e27e4c6 // fcmeq v6.4s, v6.4s, v7.4s
+	WORD $0x4e221cc6 // and v6.16b, v6.16b, v2.16b
+	WORD $0x4e661c42 // bic v2.16b, v2.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R17
+	MOVHU 0(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 0(R5)
+	WORD $0x4e27e400 // fcmeq v0.4s, v0.4s, v7.4s
+	WORD $0x4e221c00 // and v0.16b, v0.16b, v2.16b
+	WORD $0x4e601c42 // bic v2.16b, v2.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R17
+	MOVHU 2(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 2(R5)
+	WORD $0x4e27e4a5 // fcmeq v5.4s, v5.4s, v7.4s
+	WORD $0x4e221ca5 // and v5.16b, v5.16b, v2.16b
+	WORD $0x4e651c42 // bic v2.16b, v2.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R17
+	MOVHU 4(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 4(R5)
+	WORD $0x4e27e484 // fcmeq v4.4s, v4.4s, v7.4s
+	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
+	WORD $0x4e641c42 // bic v2.16b, v2.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R17
+	MOVHU 6(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 6(R5)
+	WORD $0x6ea7e7e4 // fcmgt v4.4s, v31.4s, v7.4s
+	WORD $0x6ea41fe7 // bit v7.16b, v31.16b, v4.16b
+	FMOVQ F7, 0(R3)
+	FMOVQ 64(R15), F7
+	FMOVQ 96(R15), F4
+	WORD $0x6ea1e462 // fcmgt v2.4s, v3.4s, v1.4s
+	VMOV V1.B16, V5.B16
+	WORD $0x6ea21c65 // bit v5.16b, v3.16b, v2.16b
+	WORD $0x6ea5e4e2 // fcmgt v2.4s, v7.4s, v5.4s
+	WORD $0x6ea21ce5 // bit v5.16b, v7.16b, v2.16b
+	WORD $0x6ea5e482 // fcmgt v2.4s, v4.4s, v5.4s
+	WORD $0x6ea21c85 // bit v5.16b, v4.16b, v2.16b
+	WORD $0x6ebfe4a2 // fcmgt v2.4s, v5.4s, v31.4s
+	WORD $0x4e25e4e7 // fcmeq v7.4s, v7.4s, v5.4s
+	WORD $0x4e221ce7 // and v7.16b, v7.16b, v2.16b
+	WORD $0x4e671c42 // bic v2.16b, v2.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R17
+	MOVHU 0(R14), R6
+	ORR R6, R17, R17
+	MOVH R17, 0(R14)
+	WORD $0x4e25e463 // fcmeq v3.4s, v3.4s, v5.4s
+	WORD $0x4e221c63 // and v3.16b, v3.16b, v2.16b
+	WORD $0x4e631c42 // bic v2.16b, v2.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R17
+	MOVHU 2(R14), R6
+	ORR R6, R17, R17
+	MOVH R17, 2(R14)
+	WORD $0x4e25e484 // fcmeq v4.4s, v4.4s, v5.4s
+	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
+	WORD $0x4e641c42 // bic v2.16b, v2.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R17
+	MOVHU 4(R14), R6
+	ORR R6, R17, R17
+	MOVH R17, 4(R14)
+	WORD $0x4e25e421 // fcmeq v1.4s, v1.4s, v5.4s
+	WORD $0x4e221c21 // and v1.16b, v1.16b, v2.16b
+	WORD $0x4e611c42 // bic v2.16b, v2.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R17
+	MOVHU 6(R14), R6
+	ORR R6, R17, R17
+	MOVH R17, 6(R14)
+	WORD $0x6ea5e7e1 // fcmgt v1.4s, v31.4s, v5.4s
+	WORD $0x6ea11fe5 // bit v5.16b, v31.16b, v1.16b
+	FMOVQ F5, 0(R13)
+	VSHL $4, V30.S4, V30.S4
+	ADD $16, R1, R1
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R3, R3
+	ADD $16, R13, R13
+	ADD $16, R7, R7
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $8, R5, R5
+	ADD $8, R14, R14
+	SUB $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputMask6r4c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+TEXT ·winoOutputMask6r4c2NEON(SB), 0, $192-56
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+40(FP), R5
+	MOVD xRow+48(FP), R6
+	LSL $2, R6, R6
+	ADD R2, R1, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R9
+	ADD R2, R9, R9
+	ADD R2, R9, R9
+	ADD R2, R9, R9
+	MOVD $8, R10
+	MUL R10, R2, R2
+	MOVD $3, R10
+	MUL R10, R2, R11
+	ADD R4, R3, R12
+	ADD R4, R12, R13
+	ADD R4, R13, R14
+	MOVD $tmp-192(SP), R16
+	MOVD $winoOutputMask6r4c2NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+tile:
+	MOVD $4, R4
+quarter:
+	MOVD $0, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 0(R16)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 16(R16)
+	ADD R2, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 32(R16)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 48(R16)
+	ADD R2, R10, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 64(R16)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 80(R16)
+	ADD R2, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 96(R16)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 112(R16)
+	ADD R2, R10, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 128(R16)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 144(R16)
+	ADD R11, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 160(R16)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 176(R16)
+	FMOVQ 0(R16), F0
+	FMOVQ 32(R16), F1
+	FMOVQ 64(R16), F2
+	FMOVQ 96(R16), F3
+	FMOVQ 128(R16), F4
+	FMOVQ 160(R16), F5
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	VMOV V2.B16, V3.B16
+	WORD $0x4f9f1083 // fmla v3.4s, v4.4s, v31.s[0]
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
+	MOVD R5, R15
+	FMOVQ 0(R15), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c04 // and v4.16b, v0.16b, v4.16b
+	FMOVQ F4, 0(R3)
+	ADD R6, R15, R15
+	FMOVQ 0(R15), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c64 // and v4.16b, v3.16b, v4.16b
+	FMOVQ F4, 0(R12)
+	ADD R6, R15, R15
+	FMOVQ 0(R15), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241cc4 // and v4.16b, v6.16b, v4.16b
+	FMOVQ F4, 0(R13)
+	ADD R6, R15, R15
+	FMOVQ 0(R15), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c44 // and v4.16b, v2.16b, v4.16b
+	FMOVQ F4, 0(R14)
+	ADD R6, R15, R15
+	FMOVQ 16(R16), F4
+	FMOVQ 48(R16), F2
+	FMOVQ 80(R16), F6
+	FMOVQ 112(R16), F3
+	FMOVQ 144(R16), F0
+	FMOVQ 176(R16), F5
+	WORD $0x4e26d441 // fadd v1.4s, v2.4s, v6.4s
+	WORD $0x4ea6d446 // fsub v6.4s, v2.4s, v6.4s
+	WORD $0x4e20d462 // fadd v2.4s, v3.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	WORD $0x4e22d484 // fadd v4.4s, v4.4s, v2.4s
+	VMOV V6.B16, V3.B16
+	WORD $0x4f9f1003 // fmla v3.4s, v0.4s, v31.s[0]
+	WORD $0x4fbf1041 // fmla v1.4s, v2.4s, v31.s[1]
+	WORD $0x4e26d4a6 // fadd v6.4s, v5.4s, v6.4s
+	WORD $0x4f9f1806 // fmla v6.4s, v0.4s, v31.s[2]
+	MOVD R5, R15
+	FMOVQ 64(R15), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c80 // and v0.16b, v4.16b, v0.16b
+	FMOVQ F0, 64(R3)
+	ADD R6, R15, R15
+	FMOVQ 64(R15), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c60 // and v0.16b, v3.16b, v0.16b
+	FMOVQ F0, 64(R12)
+	ADD R6, R15, R15
+	FMOVQ 64(R15), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
+	FMOVQ F0, 64(R13)
+	ADD R6, R15, R15
+	FMOVQ 64(R15), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201cc0 // and v0.16b, v6.16b, v0.16b
+	FMOVQ F0, 64(R14)
+	ADD R6, R15, R15
+	ADD $16, R1, R1
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R3, R3
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R14, R14
+	ADD $16, R5, R5
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $64, R3, R3
+	ADD $64, R12, R12
+	ADD $64, R13, R13
+	ADD $64, R14, R14
+	ADD $64, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoGrad6r4c2NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+TEXT ·winoGrad6r4c2NEON(SB), 0, $192-40
+	MOVD tiles+0(FP), R0
+	MOVD dy+8(FP), R1
+	MOVD dyRow+16(FP), R2
+	LSL $2, R2, R2
+	MOVD v+24(FP), R3
+	MOVD vStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R2, R5, R6
+	ADD R2, R6, R7
+	ADD R4, R3, R8
+	ADD R4, R8, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R10
+	ADD R4, R10, R10
+	ADD R4, R10, R10
+	ADD R4, R10, R10
+	MOVD $8, R11
+	MUL R11, R4, R4
+	MOVD $3, R11
+	MUL R11, R4, R12
+	MOVD $tmp-192(SP), R13
+	MOVD $winoGrad6r4c2NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+tile:
+	MOVD $4, R2
+quarter:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R5), F1
+	FMOVQ 0(R6), F2
+	FMOVQ 0(R7), F3
+	FMOVQ F0, 0(R13)
+	FMOVQ F3, 160(R13)
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	FMOVQ F3, 32(R13)
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	FMOVQ F5, 64(R13)
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	FMOVQ F5, 96(R13)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 128(R13)
+	FMOVQ 64(R1), F1
+	FMOVQ 64(R5), F0
+	FMOVQ 64(R6), F5
+	FMOVQ 64(R7), F4
+	FMOVQ F1, 16(R13)
+	FMOVQ F4, 176(R13)
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	FMOVQ F4, 48(R13)
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	FMOVQ F2, 80(R13)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 112(R13)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 144(R13)
+	MOVD $0, R11
+	FMOVQ 0(R13), F0
+	FMOVQ 16(R13), F1
+	WORD $0x3cab6860 // str q0, [x3, x11]
+	WORD $0x3cab6941 // str q1, [x10, x11]
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cab6921 // str q1, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 32(R13), F1
+	FMOVQ 48(R13), F0
+	WORD $0x3cab6861 // str q1, [x3, x11]
+	WORD $0x3cab6940 // str q0, [x10, x11]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cab6920 // str q0, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 64(R13), F0
+	FMOVQ 80(R13), F1
+	WORD $0x3cab6860 // str q0, [x3, x11]
+	WORD $0x3cab6941 // str q1, [x10, x11]
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cab6921 // str q1, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 96(R13), F1
+	FMOVQ 112(R13), F0
+	WORD $0x3cab6861 // str q1, [x3, x11]
+	WORD $0x3cab6940 // str q0, [x10, x11]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cab6920 // str q0, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 128(R13), F0
+	FMOVQ 144(R13), F1
+	WORD $0x3cab6860 // str q0, [x3, x11]
+	WORD $0x3cab6941 // str q1, [x10, x11]
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cab6921 // str q1, [x9, x11]
+	ADD R12, R11, R11
+	FMOVQ 160(R13), F1
+	FMOVQ 176(R13), F0
+	WORD $0x3cab6861 // str q1, [x3, x11]
+	WORD $0x3cab6940 // str q0, [x10, x11]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cab6920 // str q0, [x9, x11]
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R3, R3
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	SUBS $1, R2, R2
+	BNE quarter
+	ADD $64, R1, R1
+	ADD $64, R5, R5
+	ADD $64, R6, R6
+	ADD $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputHits6r2c6NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+TEXT ·winoOutputHits6r2c6NEON(SB), 0, $384-68
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD hits+40(FP), R5
+	MOVD hitsRow+48(FP), R6
+	MOVD bias+56(FP), R7
+	ADD R2, R1, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R12
+	ADD R2, R12, R13
+	ADD R2, R13, R14
+	MOVD $8, R15
+	MUL R15, R2, R2
+	MOVD $5, R15
+	MUL R15, R2, R16
+	MOVD $tmp-384(SP), R17
+	FMOVS lo+64(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD $laneBits<>(SB), R19
+	MOVD $winoOutputHits6r2c6NEONConst<>(SB), R25
+	FMOVQ 0(R25), F29
+	FMOVQ 16(R25), F28
+tile:
+	FMOVQ 0(R19), F30
+	STP (ZR, ZR), (R5)
+	MOVD $4, R4
+quarter:
+	MOVD $0, R15
+	WORD $0x3cef6820 // ldr q0, [x1, x15]
+	WORD $0x3cef6901 // ldr q1, [x8, x15]
+	WORD $0x3cef6922 // ldr q2, [x9, x15]
+	WORD $0x3cef6943 // ldr q3, [x10, x15]
+	WORD $0x3cef6964 // ldr q4, [x11, x15]
+	WORD $0x3cef6985 // ldr q5, [x12, x15]
+	WORD $0x3cef69a6 // ldr q6, [x13, x15]
+	WORD $0x3cef69c7 // ldr q7, [x14, x15]
+	WORD $0x4e22d428 // fadd v8.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4f9d1060 // fmla v0.4s, v3.4s, v29.s[0]
+	FMOVQ F0, 0(R17)
+	VMOV V2.B16, V0.B16
+	WORD $0x4fbd1080 // fmla v0.4s, v4.4s, v29.s[1]
+	WORD $0x4f9d18c0 // fmla v0.4s, v6.4s, v29.s[2]
+	FMOVQ F0, 16(R17)
+	VMOV V8.B16, V0.B16
+	WORD $0x4fbd1820 // fmla v0.4s, v1.4s, v29.s[3]
+	WORD $0x4f9c1060 // fmla v0.4s, v3.4s, v28.s[0]
+	FMOVQ F0, 32(R17)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9c1080 // fmla v0.4s, v4.4s, v28.s[0]
+	WORD $0x4fbd18c0 // fmla v0.4s, v6.4s, v29.s[3]
+	FMOVQ F0, 48(R17)
+	WORD $0x4f9d1828 // fmla v8.4s, v1.4s, v29.s[2]
+	WORD $0x4fbd1068 // fmla v8.4s, v3.4s, v29.s[1]
+	FMOVQ F8, 64(R17)
+	WORD $0x4e22d4e2 // fadd v2.4s, v7.4s, v2.4s
+	WORD $0x4f9d1082 // fmla v2.4s, v4.4s, v29.s[0]
+	WORD $0x4e26d446 // fadd v6.4s, v2.4s, v6.4s
+	FMOVQ F6, 80(R17)
+	ADD R2, R15, R15
+	WORD $0x3cef6826 // ldr q6, [x1, x15]
+	WORD $0x3cef6902 // ldr q2, [x8, x15]
+	WORD $0x3cef6924 // ldr q4, [x9, x15]
+	WORD $0x3cef6947 // ldr q7, [x10, x15]
+	WORD $0x3cef6968 // ldr q8, [x11, x15]
+	WORD $0x3cef6983 // ldr q3, [x12, x15]
+	WORD $0x3cef69a1 // ldr q1, [x13, x15]
+	WORD $0x3cef69c0 // ldr q0, [x14, x15]
+	WORD $0x4e24d445 // fadd v5.4s, v2.4s, v4.4s
+	WORD $0x4ea4d444 // fsub v4.4s, v2.4s, v4.4s
+	WORD $0x4e28d4e2 // fadd v2.4s, v7.4s, v8.4s
+	WORD $0x4ea8d4e8 // fsub v8.4s, v7.4s, v8.4s
+	WORD $0x4e21d467 // fadd v7.4s, v3.4s, v1.4s
+	WORD $0x4ea1d461 // fsub v1.4s, v3.4s, v1.4s
+	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
+	WORD $0x4e22d4c6 // fadd v6.4s, v6.4s, v2.4s
+	WORD $0x4f9d10e6 // fmla v6.4s, v7.4s, v29.s[0]
+	FMOVQ F6, 96(R17)
+	VMOV V4.B16, V6.B16
+	WORD $0x4fbd1106 // fmla v6.4s, v8.4s, v29.s[1]
+	WORD $0x4f9d1826 // fmla v6.4s, v1.4s, v29.s[2]
+	FMOVQ F6, 112(R17)
+	VMOV V5.B16, V6.B16
+	WORD $0x4fbd1846 // fmla v6.4s, v2.4s, v29.s[3]
+	WORD $0x4f9c10e6 // fmla v6.4s, v7.4s, v28.s[0]
+	FMOVQ F6, 128(R17)
+	VMOV V4.B16, V6.B16
+	WORD $0x4f9c1106 // fmla v6.4s, v8.4s, v28.s[0]
+	WORD $0x4fbd1826 // fmla v6.4s, v1.4s, v29.s[3]
+	FMOVQ F6, 144(R17)
+	WORD $0x4f9d1845 // fmla v5.4s, v2.4s, v29.s[2]
+	WORD $0x4fbd10e5 // fmla v5.4s, v7.4s, v29.s[1]
+	FMOVQ F5, 160(R17)
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	WORD $0x4f9d1104 // fmla v4.4s, v8.4s, v29.s[0]
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	FMOVQ F1, 176(R17)
+	ADD R2, R15, R15
+	WORD $0x3cef6821 // ldr q1, [x1, x15]
+	WORD $0x3cef6904 // ldr q4, [x8, x15]
+	WORD $0x3cef6928 // ldr q8, [x9, x15]
+	WORD $0x3cef6940 // ldr q0, [x10, x15]
+	WORD $0x3cef6965 // ldr q5, [x11, x15]
+	WORD $0x3cef6987 // ldr q7, [x12, x15]
+	WORD $0x3cef69a2 // ldr q2, [x13, x15]
+	WORD $0x3cef69c6 // ldr q6, [x14, x15]
+	WORD $0x4e28d483 // fadd v3.4s, v4.4s, v8.4s
+	WORD $0x4ea8d488 // fsub v8.4s, v4.4s, v8.4s
+	WORD $0x4e25d404 // fadd v4.4s, v0.4s, v5.4s
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	WORD $0x4e22d4e0 // fadd v0.4s, v7.4s, v2.4s
+	WORD $0x4ea2d4e2 // fsub v2.4s, v7.4s, v2.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4f9d1001 // fmla v1.4s, v0.4s, v29.s[0]
+	FMOVQ F1, 192(R17)
+	VMOV V8.B16, V1.B16
+	WORD $0x4fbd10a1 // fmla v1.4s, v5.4s, v29.s[1]
+	WORD $0x4f9d1841 // fmla v1.4s, v2.4s, v29.s[2]
+	FMOVQ F1, 208(R17)
+	VMOV V3.B16, V1.B16
+	WORD $0x4fbd1881 // fmla v1.4s, v4.4s, v29.s[3]
+	WORD $0x4f9c1001 // fmla v1.4s, v0.4s, v28.s[0]
+	FMOVQ F1, 224(R17)
+	VMOV V8.B16, V1.B16
+	WORD $0x4f9c10a1 // fmla v1.4s, v5.4s, v28.s[0]
+	WORD $0x4fbd1841 // fmla v1.4s, v2.4s, v29.s[3]
+	FMOVQ F1, 240(R17)
+	WORD $0x4f9d1883 // fmla v3.4s, v4.4s, v29.s[2]
+	WORD $0x4fbd1003 // fmla v3.4s, v0.4s, v29.s[1]
+	FMOVQ F3, 256(R17)
+	WORD $0x4e28d4c8 // fadd v8.4s, v6.4s, v8.4s
+	WORD $0x4f9d10a8 // fmla v8.4s, v5.4s, v29.s[0]
+	WORD $0x4e22d502 // fadd v2.4s, v8.4s, v2.4s
+	FMOVQ F2, 272(R17)
+	ADD R16, R15, R15
+	WORD $0x3cef6822 // ldr q2, [x1, x15]
+	WORD $0x3cef6908 // ldr q8, [x8, x15]
+	WORD $0x3cef6925 // ldr q5, [x9, x15]
+	WORD $0x3cef6946 // ldr q6, [x10, x15]
+	WORD $0x3cef6963 // ldr q3, [x11, x15]
+	WORD $0x3cef6980 // ldr q0, [x12, x15]
+	WORD $0x3cef69a4 // ldr q4, [x13, x15]
+	WORD $0x3cef69c1 // ldr q1, [x14, x15]
+	WORD $0x4e25d507 // fadd v7.4s, v8.4s, v5.4s
+	WORD $0x4ea5d505 // fsub v5.4s, v8.4s, v5.4s
+	WORD $0x4e23d4c8 // fadd v8.4s, v6.4s, v3.4s
+	WORD $0x4ea3d4c3 // fsub v3.4s, v6.4s, v3.4s
+	WORD $0x4e24d406 // fadd v6.4s, v0.4s, v4.4s
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	WORD $0x4f9d10c2 // fmla v2.4s, v6.4s, v29.s[0]
+	FMOVQ F2, 288(R17)
+	VMOV V5.B16, V2.B16
+	WORD $0x4fbd1062 // fmla v2.4s, v3.4s, v29.s[1]
+	WORD $0x4f9d1882 // fmla v2.4s, v4.4s, v29.s[2]
+	FMOVQ F2, 304(R17)
+	VMOV V7.B16, V2.B16
+	WORD $0x4fbd1902 // fmla v2.4s, v8.4s, v29.s[3]
+	WORD $0x4f9c10c2 // fmla v2.4s, v6.4s, v28.s[0]
+	FMOVQ F2, 320(R17)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9c1062 // fmla v2.4s, v3.4s, v28.s[0]
+	WORD $0x4fbd1882 // fmla v2.4s, v4.4s, v29.s[3]
+	FMOVQ F2, 336(R17)
+	WORD $0x4f9d1907 // fmla v7.4s, v8.4s, v29.s[2]
+	WORD $0x4fbd10c7 // fmla v7.4s, v6.4s, v29.s[1]
+	FMOVQ F7, 352(R17)
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4f9d1065 // fmla v5.4s, v3.4s, v29.s[0]
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	FMOVQ F4, 368(R17)
+	FMOVQ 0(R17), F4
+	FMOVQ 96(R17), F5
+	FMOVQ 192(R17), F3
+	FMOVQ 288(R17), F1
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e23d484 // fadd v4.4s, v4.4s, v3.4s
+	WORD $0x4ea3d4a3 // fsub v3.4s, v5.4s, v3.4s
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	FMOVQ F3, 0(R17)
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d423 // fadd v3.4s, v1.4s, v3.4s
+	FMOVQ F3, 96(R17)
+	FMOVQ 16(R17), F3
+	FMOVQ 112(R17), F1
+	FMOVQ 208(R17), F4
+	FMOVQ 304(R17), F5
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4ea4d424 // fsub v4.4s, v1.4s, v4.4s
+	WORD $0x4e25d485 // fadd v5.4s, v4.4s, v5.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	FMOVQ 0(R7), F3
+	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
+	FMOVQ 0(R17), F5
+	FMOVQ 96(R17), F1
+	WORD $0x6ea3e487 // fcmgt v7.4s, v4.4s, v3.4s
+	VMOV V3.B16, V6.B16
+	WORD $0x6ea71c86 // bit v6.16b, v4.16b, v7.16b
+	WORD $0x6ea6e4a7 // fcmgt v7.4s, v5.4s, v6.4s
+	WORD $0x6ea71ca6 // bit v6.16b, v5.16b, v7.16b
+	WORD $0x6ea6e427 // fcmgt v7.4s, v1.4s, v6.4s
+	WORD $0x6ea71c26 // bit v6.16b, v1.16b, v7.16b
+	WORD $0x6ebfe4c7 // fcmgt v7.4s, v6.4s, v31.4s
+	WORD $0x4e26e4a5 // fcmeq v5.4s, v5.4s, v6.4s
+	WORD $0x4e271ca5 // and v5.16b, v5.16b, v7.16b
+	WORD $0x4e651ce7 // bic v7.16b, v7.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R20
+	MOVHU 0(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 0(R5)
+	WORD $0x4e26e484 // fcmeq v4.4s, v4.4s, v6.4s
+	WORD $0x4e271c84 // and v4.16b, v4.16b, v7.16b
+	WORD $0x4e641ce7 // bic v7.16b, v7.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R20
+	MOVHU 2(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 2(R5)
+	WORD $0x4e26e421 // fcmeq v1.4s, v1.4s, v6.4s
+	WORD $0x4e271c21 // and v1.16b, v1.16b, v7.16b
+	WORD $0x4e611ce7 // bic v7.16b, v7.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R20
+	MOVHU 4(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 4(R5)
+	WORD $0x4e26e463 // fcmeq v3.4s, v3.4s, v6.4s
+	WORD $0x4e271c63 // and v3.16b, v3.16b, v7.16b
+	WORD $0x4e631ce7 // bic v7.16b, v7.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R20
+	MOVHU 6(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 6(R5)
+	WORD $0x6ea6e7e3 // fcmgt v3.4s, v31.4s, v6.4s
+	WORD $0x6ea31fe6 // bit v6.16b, v31.16b, v3.16b
+	FMOVQ F6, 0(R3)
+	FMOVQ 32(R17), F6
+	FMOVQ 128(R17), F3
+	FMOVQ 224(R17), F7
+	FMOVQ 320(R17), F1
+	WORD $0x4e23d4c6 // fadd v6.4s, v6.4s, v3.4s
+	WORD $0x4e27d4c6 // fadd v6.4s, v6.4s, v7.4s
+	WORD $0x4ea7d467 // fsub v7.4s, v3.4s, v7.4s
+	WORD $0x4e21d4e1 // fadd v1.4s, v7.4s, v1.4s
+	FMOVQ 0(R7), F7
+	WORD $0x4e27d4c7 // fadd v7.4s, v6.4s, v7.4s
+	FMOVQ F7, 32(R17)
+	FMOVQ 0(R7), F7
+	WORD $0x4e27d427 // fadd v7.4s, v1.4s, v7.4s
+	FMOVQ F7, 128(R17)
+	FMOVQ 48(R17), F7
+	FMOVQ 144(R17), F1
+	FMOVQ 240(R17), F6
+	FMOVQ 336(R17), F3
+	WORD $0x4e21d4e7 // fadd v7.4s, v7.4s, v1.4s
+	WORD $0x4e26d4e7 // fadd v7.4s, v7.4s, v6.4s
+	WORD $0x4ea6d426 // fsub v6.4s, v1.4s, v6.4s
+	WORD $0x4e23d4c3 // fadd v3.4s, v6.4s, v3.4s
+	FMOVQ 0(R7), F6
+	WORD $0x4e26d4e6 // fadd v6.4s, v7.4s, v6.4s
+	FMOVQ 0(R7), F7
+	WORD $0x4e27d467 // fadd v7.4s, v3.4s, v7.4s
+	FMOVQ 32(R17), F3
+	FMOVQ 128(R17), F1
+	WORD $0x6ea7e4c4 // fcmgt v4.4s, v6.4s, v7.4s
+	VMOV V7.B16, V5.B16
+	WORD $0x6ea41cc5 // bit v5.16b, v6.16b, v4.16b
+	WORD $0x6ea5e464 // fcmgt v4.4s, v3.4s, v5.4s
+	WORD $0x6ea41c65 // bit v5.16b, v3.16b, v4.16b
+	WORD $0x6ea5e424 // fcmgt v4.4s, v1.4s, v5.4s
+	WORD $0x6ea41c25 // bit v5.16b, v1.16b, v4.16b
+	WORD $0x6ebfe4a4 // fcmgt v4.4s, v5.4s, v31.4s
+	WORD $0x4e25e463 // fcmeq v3.4s, v3.4s, v5.4s
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x4e631c84 // bic v4.16b, v4.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R20
+	MOVHU 8(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 8(R5)
+	WORD $0x4e25e4c6 // fcmeq v6.4s, v6.4s, v5.4s
+	WORD $0x4e241cc6 // and v6.16b, v6.16b, v4.16b
+	WORD $0x4e661c84 // bic v4.16b, v4.16b, v6.16b
+	WORD $0x4e3e1cc6 // and v6.16b, v6.16b, v30.16b
+	WORD $0x4eb1b8c6 // addv s6, v6.4s
+	VMOV V6.S[0], R20
+	MOVHU 10(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 10(R5)
+	WORD $0x4e25e421 // fcmeq v1.4s, v1.4s, v5.4s
+	WORD $0x4e241c21 // and v1.16b, v1.16b, v4.16b
+	WORD $0x4e611c84 // bic v4.16b, v4.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R20
+	MOVHU 12(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 12(R5)
+	WORD $0x4e25e4e7 // fcmeq v7.4s, v7.4s, v5.4s
+	WORD $0x4e241ce7 // and v7.16b, v7.16b, v4.16b
+	WORD $0x4e671c84 // bic v4.16b, v4.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R20
+	MOVHU 14(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 14(R5)
+	WORD $0x6ea5e7e7 // fcmgt v7.4s, v31.4s, v5.4s
+	WORD $0x6ea71fe5 // bit v5.16b, v31.16b, v7.16b
+	FMOVQ F5, 64(R3)
+	FMOVQ 64(R17), F5
+	FMOVQ 160(R17), F7
+	FMOVQ 256(R17), F4
+	FMOVQ 352(R17), F1
+	WORD $0x4e27d4a5 // fadd v5.4s, v5.4s, v7.4s
+	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
+	WORD $0x4ea4d4e4 // fsub v4.4s, v7.4s, v4.4s
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	FMOVQ F4, 64(R17)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d424 // fadd v4.4s, v1.4s, v4.4s
+	FMOVQ F4, 160(R17)
+	FMOVQ 80(R17), F4
+	FMOVQ 176(R17), F1
+	FMOVQ 272(R17), F5
+	FMOVQ 368(R17), F7
+	WORD $0x4e21d484 // fadd v4.4s, v4.4s, v1.4s
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e27d4a7 // fadd v7.4s, v5.4s, v7.4s
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d485 // fadd v5.4s, v4.4s, v5.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4e4 // fadd v4.4s, v7.4s, v4.4s
+	FMOVQ 64(R17), F7
+	FMOVQ 160(R17), F1
+	WORD $0x6ea4e4a6 // fcmgt v6.4s, v5.4s, v4.4s
+	VMOV V4.B16, V3.B16
+	WORD $0x6ea61ca3 // bit v3.16b, v5.16b, v6.16b
+	WORD $0x6ea3e4e6 // fcmgt v6.4s, v7.4s, v3.4s
+	WORD $0x6ea61ce3 // bit v3.16b, v7.16b, v6.16b
+	WORD $0x6ea3e426 // fcmgt v6.4s, v1.4s, v3.4s
+	WORD $0x6ea61c23 // bit v3.16b, v1.16b, v6.16b
+	WORD $0x6ebfe466 // fcmgt v6.4s, v3.4s, v31.4s
+	WORD $0x4e23e4e7 // fcmeq v7.4s, v7.4s, v3.4s
+	WORD $0x4e261ce7 // and v7.16b, v7.16b, v6.16b
+	WORD $0x4e671cc6 // bic v6.16b, v6.16b, v7.16b
+	WORD $0x4e3e1ce7 // and v7.16b, v7.16b, v30.16b
+	WORD $0x4eb1b8e7 // addv s7, v7.4s
+	VMOV V7.S[0], R20
+	MOVHU 16(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 16(R5)
+	WORD $0x4e23e4a5 // fcmeq v5.4s, v5.4s, v3.4s
+	WORD $0x4e261ca5 // and v5.16b, v5.16b, v6.16b
+	WORD $0x4e651cc6 // bic v6.16b, v6.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R20
+	MOVHU 18(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 18(R5)
+	WORD $0x4e23e421 // fcmeq v1.4s, v1.4s, v3.4s
+	WORD $0x4e261c21 // and v1.16b, v1.16b, v6.16b
+	WORD $0x4e611cc6 // bic v6.16b, v6.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R20
+	MOVHU 20(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 20(R5)
+	WORD $0x4e23e484 // fcmeq v4.4s, v4.4s, v3.4s
+	WORD $0x4e261c84 // and v4.16b, v4.16b, v6.16b
+	WORD $0x4e641cc6 // bic v6.16b, v6.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R20
+	MOVHU 22(R5), R6
+	ORR R6, R20, R20
+	MOVH R20, 22(R5)
+	WORD $0x6ea3e7e4 // fcmgt v4.4s, v31.4s, v3.4s
+	WORD $0x6ea41fe3 // bit v3.16b, v31.16b, v4.16b
+	FMOVQ F3, 128(R3)
+	VSHL $4, V30.S4, V30.S4
+	ADD $16, R1, R1
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R14, R14
+	ADD $16, R3, R3
+	ADD $16, R7, R7
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $128, R3, R3
+	ADD $24, R5, R5
+	SUB $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputMask6r2c6NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+TEXT ·winoOutputMask6r2c6NEON(SB), 0, $384-56
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+40(FP), R5
+	MOVD xRow+48(FP), R6
+	LSL $2, R6, R6
+	ADD R2, R1, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R12
+	ADD R2, R12, R13
+	MOVD $8, R14
+	MUL R14, R2, R2
+	MOVD $5, R14
+	MUL R14, R2, R15
+	ADD R4, R3, R16
+	MOVD $tmp-384(SP), R19
+	MOVD $winoOutputMask6r2c6NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+	FMOVQ 16(R25), F30
+tile:
+	MOVD $4, R4
+quarter:
+	MOVD $0, R14
+	WORD $0x3cee6820 // ldr q0, [x1, x14]
+	WORD $0x3cee68e1 // ldr q1, [x7, x14]
+	WORD $0x3cee6902 // ldr q2, [x8, x14]
+	WORD $0x3cee6923 // ldr q3, [x9, x14]
+	WORD $0x3cee6944 // ldr q4, [x10, x14]
+	WORD $0x3cee6965 // ldr q5, [x11, x14]
+	WORD $0x3cee6986 // ldr q6, [x12, x14]
+	WORD $0x3cee69a7 // ldr q7, [x13, x14]
+	WORD $0x4e22d428 // fadd v8.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4e28d400 // fadd v0.4s, v0.4s, v8.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	FMOVQ F0, 0(R19)
+	VMOV V2.B16, V0.B16
+	WORD $0x4fbf1080 // fmla v0.4s, v4.4s, v31.s[1]
+	WORD $0x4f9f18c0 // fmla v0.4s, v6.4s, v31.s[2]
+	FMOVQ F0, 16(R19)
+	VMOV V8.B16, V0.B16
+	WORD $0x4fbf1820 // fmla v0.4s, v1.4s, v31.s[3]
+	WORD $0x4f9e1060 // fmla v0.4s, v3.4s, v30.s[0]
+	FMOVQ F0, 32(R19)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9e1080 // fmla v0.4s, v4.4s, v30.s[0]
+	WORD $0x4fbf18c0 // fmla v0.4s, v6.4s, v31.s[3]
+	FMOVQ F0, 48(R19)
+	WORD $0x4f9f1828 // fmla v8.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1068 // fmla v8.4s, v3.4s, v31.s[1]
+	FMOVQ F8, 64(R19)
+	WORD $0x4e22d4e2 // fadd v2.4s, v7.4s, v2.4s
+	WORD $0x4f9f1082 // fmla v2.4s, v4.4s, v31.s[0]
+	WORD $0x4e26d446 // fadd v6.4s, v2.4s, v6.4s
+	FMOVQ F6, 80(R19)
+	ADD R2, R14, R14
+	WORD $0x3cee6826 // ldr q6, [x1, x14]
+	WORD $0x3cee68e2 // ldr q2, [x7, x14]
+	WORD $0x3cee6904 // ldr q4, [x8, x14]
+	WORD $0x3cee6927 // ldr q7, [x9, x14]
+	WORD $0x3cee6948 // ldr q8, [x10, x14]
+	WORD $0x3cee6963 // ldr q3, [x11, x14]
+	WORD $0x3cee6981 // ldr q1, [x12, x14]
+	WORD $0x3cee69a0 // ldr q0, [x13, x14]
+	WORD $0x4e24d445 // fadd v5.4s, v2.4s, v4.4s
+	WORD $0x4ea4d444 // fsub v4.4s, v2.4s, v4.4s
+	WORD $0x4e28d4e2 // fadd v2.4s, v7.4s, v8.4s
+	WORD $0x4ea8d4e8 // fsub v8.4s, v7.4s, v8.4s
+	WORD $0x4e21d467 // fadd v7.4s, v3.4s, v1.4s
+	WORD $0x4ea1d461 // fsub v1.4s, v3.4s, v1.4s
+	WORD $0x4e25d4c6 // fadd v6.4s, v6.4s, v5.4s
+	WORD $0x4e22d4c6 // fadd v6.4s, v6.4s, v2.4s
+	WORD $0x4f9f10e6 // fmla v6.4s, v7.4s, v31.s[0]
+	FMOVQ F6, 96(R19)
+	VMOV V4.B16, V6.B16
+	WORD $0x4fbf1106 // fmla v6.4s, v8.4s, v31.s[1]
+	WORD $0x4f9f1826 // fmla v6.4s, v1.4s, v31.s[2]
+	FMOVQ F6, 112(R19)
+	VMOV V5.B16, V6.B16
+	WORD $0x4fbf1846 // fmla v6.4s, v2.4s, v31.s[3]
+	WORD $0x4f9e10e6 // fmla v6.4s, v7.4s, v30.s[0]
+	FMOVQ F6, 128(R19)
+	VMOV V4.B16, V6.B16
+	WORD $0x4f9e1106 // fmla v6.4s, v8.4s, v30.s[0]
+	WORD $0x4fbf1826 // fmla v6.4s, v1.4s, v31.s[3]
+	FMOVQ F6, 144(R19)
+	WORD $0x4f9f1845 // fmla v5.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf10e5 // fmla v5.4s, v7.4s, v31.s[1]
+	FMOVQ F5, 160(R19)
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	WORD $0x4f9f1104 // fmla v4.4s, v8.4s, v31.s[0]
+	WORD $0x4e21d481 // fadd v1.4s, v4.4s, v1.4s
+	FMOVQ F1, 176(R19)
+	ADD R2, R14, R14
+	WORD $0x3cee6821 // ldr q1, [x1, x14]
+	WORD $0x3cee68e4 // ldr q4, [x7, x14]
+	WORD $0x3cee6908 // ldr q8, [x8, x14]
+	WORD $0x3cee6920 // ldr q0, [x9, x14]
+	WORD $0x3cee6945 // ldr q5, [x10, x14]
+	WORD $0x3cee6967 // ldr q7, [x11, x14]
+	WORD $0x3cee6982 // ldr q2, [x12, x14]
+	WORD $0x3cee69a6 // ldr q6, [x13, x14]
+	WORD $0x4e28d483 // fadd v3.4s, v4.4s, v8.4s
+	WORD $0x4ea8d488 // fsub v8.4s, v4.4s, v8.4s
+	WORD $0x4e25d404 // fadd v4.4s, v0.4s, v5.4s
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	WORD $0x4e22d4e0 // fadd v0.4s, v7.4s, v2.4s
+	WORD $0x4ea2d4e2 // fsub v2.4s, v7.4s, v2.4s
+	WORD $0x4e23d421 // fadd v1.4s, v1.4s, v3.4s
+	WORD $0x4e24d421 // fadd v1.4s, v1.4s, v4.4s
+	WORD $0x4f9f1001 // fmla v1.4s, v0.4s, v31.s[0]
+	FMOVQ F1, 192(R19)
+	VMOV V8.B16, V1.B16
+	WORD $0x4fbf10a1 // fmla v1.4s, v5.4s, v31.s[1]
+	WORD $0x4f9f1841 // fmla v1.4s, v2.4s, v31.s[2]
+	FMOVQ F1, 208(R19)
+	VMOV V3.B16, V1.B16
+	WORD $0x4fbf1881 // fmla v1.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1001 // fmla v1.4s, v0.4s, v30.s[0]
+	FMOVQ F1, 224(R19)
+	VMOV V8.B16, V1.B16
+	WORD $0x4f9e10a1 // fmla v1.4s, v5.4s, v30.s[0]
+	WORD $0x4fbf1841 // fmla v1.4s, v2.4s, v31.s[3]
+	FMOVQ F1, 240(R19)
+	WORD $0x4f9f1883 // fmla v3.4s, v4.4s, v31.s[2]
+	WORD $0x4fbf1003 // fmla v3.4s, v0.4s, v31.s[1]
+	FMOVQ F3, 256(R19)
+	WORD $0x4e28d4c8 // fadd v8.4s, v6.4s, v8.4s
+	WORD $0x4f9f10a8 // fmla v8.4s, v5.4s, v31.s[0]
+	WORD $0x4e22d502 // fadd v2.4s, v8.4s, v2.4s
+	FMOVQ F2, 272(R19)
+	ADD R15, R14, R14
+	WORD $0x3cee6822 // ldr q2, [x1, x14]
+	WORD $0x3cee68e8 // ldr q8, [x7, x14]
+	WORD $0x3cee6905 // ldr q5, [x8, x14]
+	WORD $0x3cee6926 // ldr q6, [x9, x14]
+	WORD $0x3cee6943 // ldr q3, [x10, x14]
+	WORD $0x3cee6960 // ldr q0, [x11, x14]
+	WORD $0x3cee6984 // ldr q4, [x12, x14]
+	WORD $0x3cee69a1 // ldr q1, [x13, x14]
+	WORD $0x4e25d507 // fadd v7.4s, v8.4s, v5.4s
+	WORD $0x4ea5d505 // fsub v5.4s, v8.4s, v5.4s
+	WORD $0x4e23d4c8 // fadd v8.4s, v6.4s, v3.4s
+	WORD $0x4ea3d4c3 // fsub v3.4s, v6.4s, v3.4s
+	WORD $0x4e24d406 // fadd v6.4s, v0.4s, v4.4s
+	WORD $0x4ea4d404 // fsub v4.4s, v0.4s, v4.4s
+	WORD $0x4e27d442 // fadd v2.4s, v2.4s, v7.4s
+	WORD $0x4e28d442 // fadd v2.4s, v2.4s, v8.4s
+	WORD $0x4f9f10c2 // fmla v2.4s, v6.4s, v31.s[0]
+	FMOVQ F2, 288(R19)
+	VMOV V5.B16, V2.B16
+	WORD $0x4fbf1062 // fmla v2.4s, v3.4s, v31.s[1]
+	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
+	FMOVQ F2, 304(R19)
+	VMOV V7.B16, V2.B16
+	WORD $0x4fbf1902 // fmla v2.4s, v8.4s, v31.s[3]
+	WORD $0x4f9e10c2 // fmla v2.4s, v6.4s, v30.s[0]
+	FMOVQ F2, 320(R19)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9e1062 // fmla v2.4s, v3.4s, v30.s[0]
+	WORD $0x4fbf1882 // fmla v2.4s, v4.4s, v31.s[3]
+	FMOVQ F2, 336(R19)
+	WORD $0x4f9f1907 // fmla v7.4s, v8.4s, v31.s[2]
+	WORD $0x4fbf10c7 // fmla v7.4s, v6.4s, v31.s[1]
+	FMOVQ F7, 352(R19)
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4f9f1065 // fmla v5.4s, v3.4s, v31.s[0]
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	FMOVQ F4, 368(R19)
+	FMOVQ 0(R19), F4
+	FMOVQ 96(R19), F5
+	FMOVQ 192(R19), F3
+	FMOVQ 288(R19), F1
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e23d484 // fadd v4.4s, v4.4s, v3.4s
+	WORD $0x4ea3d4a3 // fsub v3.4s, v5.4s, v3.4s
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	MOVD R5, R17
+	FMOVQ 0(R17), F3
+	WORD $0x4ea0c863 // fcmgt v3.4s, v3.4s, #0.0
+	WORD $0x4e231c83 // and v3.16b, v4.16b, v3.16b
+	FMOVQ F3, 0(R3)
+	ADD R6, R17, R17
+	FMOVQ 0(R17), F3
+	WORD $0x4ea0c863 // fcmgt v3.4s, v3.4s, #0.0
+	WORD $0x4e231c23 // and v3.16b, v1.16b, v3.16b
+	FMOVQ F3, 0(R16)
+	ADD R6, R17, R17
+	FMOVQ 16(R19), F3
+	FMOVQ 112(R19), F1
+	FMOVQ 208(R19), F4
+	FMOVQ 304(R19), F5
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4ea4d424 // fsub v4.4s, v1.4s, v4.4s
+	WORD $0x4e25d485 // fadd v5.4s, v4.4s, v5.4s
+	MOVD R5, R17
+	FMOVQ 64(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c64 // and v4.16b, v3.16b, v4.16b
+	FMOVQ F4, 64(R3)
+	ADD R6, R17, R17
+	FMOVQ 64(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241ca4 // and v4.16b, v5.16b, v4.16b
+	FMOVQ F4, 64(R16)
+	ADD R6, R17, R17
+	FMOVQ 32(R19), F4
+	FMOVQ 128(R19), F5
+	FMOVQ 224(R19), F3
+	FMOVQ 320(R19), F1
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e23d484 // fadd v4.4s, v4.4s, v3.4s
+	WORD $0x4ea3d4a3 // fsub v3.4s, v5.4s, v3.4s
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	MOVD R5, R17
+	FMOVQ 128(R17), F3
+	WORD $0x4ea0c863 // fcmgt v3.4s, v3.4s, #0.0
+	WORD $0x4e231c83 // and v3.16b, v4.16b, v3.16b
+	FMOVQ F3, 128(R3)
+	ADD R6, R17, R17
+	FMOVQ 128(R17), F3
+	WORD $0x4ea0c863 // fcmgt v3.4s, v3.4s, #0.0
+	WORD $0x4e231c23 // and v3.16b, v1.16b, v3.16b
+	FMOVQ F3, 128(R16)
+	ADD R6, R17, R17
+	FMOVQ 48(R19), F3
+	FMOVQ 144(R19), F1
+	FMOVQ 240(R19), F4
+	FMOVQ 336(R19), F5
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4ea4d424 // fsub v4.4s, v1.4s, v4.4s
+	WORD $0x4e25d485 // fadd v5.4s, v4.4s, v5.4s
+	MOVD R5, R17
+	FMOVQ 192(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c64 // and v4.16b, v3.16b, v4.16b
+	FMOVQ F4, 192(R3)
+	ADD R6, R17, R17
+	FMOVQ 192(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241ca4 // and v4.16b, v5.16b, v4.16b
+	FMOVQ F4, 192(R16)
+	ADD R6, R17, R17
+	FMOVQ 64(R19), F4
+	FMOVQ 160(R19), F5
+	FMOVQ 256(R19), F3
+	FMOVQ 352(R19), F1
+	WORD $0x4e25d484 // fadd v4.4s, v4.4s, v5.4s
+	WORD $0x4e23d484 // fadd v4.4s, v4.4s, v3.4s
+	WORD $0x4ea3d4a3 // fsub v3.4s, v5.4s, v3.4s
+	WORD $0x4e21d461 // fadd v1.4s, v3.4s, v1.4s
+	MOVD R5, R17
+	FMOVQ 256(R17), F3
+	WORD $0x4ea0c863 // fcmgt v3.4s, v3.4s, #0.0
+	WORD $0x4e231c83 // and v3.16b, v4.16b, v3.16b
+	FMOVQ F3, 256(R3)
+	ADD R6, R17, R17
+	FMOVQ 256(R17), F3
+	WORD $0x4ea0c863 // fcmgt v3.4s, v3.4s, #0.0
+	WORD $0x4e231c23 // and v3.16b, v1.16b, v3.16b
+	FMOVQ F3, 256(R16)
+	ADD R6, R17, R17
+	FMOVQ 80(R19), F3
+	FMOVQ 176(R19), F1
+	FMOVQ 272(R19), F4
+	FMOVQ 368(R19), F5
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	WORD $0x4e24d463 // fadd v3.4s, v3.4s, v4.4s
+	WORD $0x4ea4d424 // fsub v4.4s, v1.4s, v4.4s
+	WORD $0x4e25d485 // fadd v5.4s, v4.4s, v5.4s
+	MOVD R5, R17
+	FMOVQ 320(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241c64 // and v4.16b, v3.16b, v4.16b
+	FMOVQ F4, 320(R3)
+	ADD R6, R17, R17
+	FMOVQ 320(R17), F4
+	WORD $0x4ea0c884 // fcmgt v4.4s, v4.4s, #0.0
+	WORD $0x4e241ca4 // and v4.16b, v5.16b, v4.16b
+	FMOVQ F4, 320(R16)
+	ADD R6, R17, R17
+	ADD $16, R1, R1
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R13, R13
+	ADD $16, R3, R3
+	ADD $16, R16, R16
+	ADD $16, R5, R5
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $320, R3, R3
+	ADD $320, R16, R16
+	ADD $320, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoGrad6r2c6NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+TEXT ·winoGrad6r2c6NEON(SB), 0, $384-40
+	MOVD tiles+0(FP), R0
+	MOVD dy+8(FP), R1
+	MOVD dyRow+16(FP), R2
+	LSL $2, R2, R2
+	MOVD v+24(FP), R3
+	MOVD vStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R4, R3, R6
+	ADD R4, R6, R7
+	ADD R4, R7, R8
+	ADD R4, R8, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R11
+	ADD R4, R11, R12
+	MOVD $8, R13
+	MUL R13, R4, R4
+	MOVD $5, R13
+	MUL R13, R4, R14
+	MOVD $tmp-384(SP), R15
+	MOVD $winoGrad6r2c6NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+	FMOVQ 16(R25), F30
+tile:
+	MOVD $4, R2
+quarter:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R5), F1
+	FMOVQ F0, 0(R15)
+	FMOVQ F1, 288(R15)
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	FMOVQ F2, 96(R15)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 192(R15)
+	FMOVQ 64(R1), F1
+	FMOVQ 64(R5), F0
+	FMOVQ F1, 16(R15)
+	FMOVQ F0, 304(R15)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 112(R15)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 208(R15)
+	FMOVQ 128(R1), F0
+	FMOVQ 128(R5), F1
+	FMOVQ F0, 32(R15)
+	FMOVQ F1, 320(R15)
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	FMOVQ F2, 128(R15)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 224(R15)
+	FMOVQ 192(R1), F1
+	FMOVQ 192(R5), F0
+	FMOVQ F1, 48(R15)
+	FMOVQ F0, 336(R15)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 144(R15)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 240(R15)
+	FMOVQ 256(R1), F0
+	FMOVQ 256(R5), F1
+	FMOVQ F0, 64(R15)
+	FMOVQ F1, 352(R15)
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	FMOVQ F2, 160(R15)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 256(R15)
+	FMOVQ 320(R1), F1
+	FMOVQ 320(R5), F0
+	FMOVQ F1, 80(R15)
+	FMOVQ F0, 368(R15)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 176(R15)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 272(R15)
+	MOVD $0, R13
+	FMOVQ 0(R15), F0
+	FMOVQ 16(R15), F1
+	FMOVQ 32(R15), F2
+	FMOVQ 48(R15), F3
+	FMOVQ 64(R15), F4
+	FMOVQ 80(R15), F5
+	WORD $0x3cad6860 // str q0, [x3, x13]
+	WORD $0x3cad6985 // str q5, [x12, x13]
+	WORD $0x4e22d406 // fadd v6.4s, v0.4s, v2.4s
+	WORD $0x4e23d427 // fadd v7.4s, v1.4s, v3.4s
+	VMOV V0.B16, V8.B16
+	WORD $0x4f9f1048 // fmla v8.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9029 // fmul v9.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e25d4e7 // fadd v7.4s, v7.4s, v5.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e10a9 // fmla v9.4s, v5.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	WORD $0x3cad68ca // str q10, [x6, x13]
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	WORD $0x3cad68e7 // str q7, [x7, x13]
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	WORD $0x3cad6907 // str q7, [x8, x13]
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	WORD $0x3cad6929 // str q9, [x9, x13]
+	WORD $0x4f9e9000 // fmul v0.4s, v0.4s, v30.s[0]
+	WORD $0x4f9f1840 // fmla v0.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf1080 // fmla v0.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9821 // fmul v1.4s, v1.4s, v31.s[3]
+	WORD $0x4f9f1061 // fmla v1.4s, v3.4s, v31.s[0]
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	WORD $0x4e25d401 // fadd v1.4s, v0.4s, v5.4s
+	WORD $0x3cad6941 // str q1, [x10, x13]
+	WORD $0x4ea5d405 // fsub v5.4s, v0.4s, v5.4s
+	WORD $0x3cad6965 // str q5, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 96(R15), F5
+	FMOVQ 112(R15), F0
+	FMOVQ 128(R15), F1
+	FMOVQ 144(R15), F3
+	FMOVQ 160(R15), F4
+	FMOVQ 176(R15), F2
+	WORD $0x3cad6865 // str q5, [x3, x13]
+	WORD $0x3cad6982 // str q2, [x12, x13]
+	WORD $0x4e21d4a9 // fadd v9.4s, v5.4s, v1.4s
+	WORD $0x4e23d408 // fadd v8.4s, v0.4s, v3.4s
+	VMOV V5.B16, V7.B16
+	WORD $0x4f9f1027 // fmla v7.4s, v1.4s, v31.s[0]
+	WORD $0x4fbf9006 // fmul v6.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e22d508 // fadd v8.4s, v8.4s, v2.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1046 // fmla v6.4s, v2.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	WORD $0x3cad68ca // str q10, [x6, x13]
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	WORD $0x3cad68e8 // str q8, [x7, x13]
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	WORD $0x3cad6908 // str q8, [x8, x13]
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	WORD $0x3cad6926 // str q6, [x9, x13]
+	WORD $0x4f9e90a5 // fmul v5.4s, v5.4s, v30.s[0]
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf1085 // fmla v5.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9800 // fmul v0.4s, v0.4s, v31.s[3]
+	WORD $0x4f9f1060 // fmla v0.4s, v3.4s, v31.s[0]
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	WORD $0x4e22d4a0 // fadd v0.4s, v5.4s, v2.4s
+	WORD $0x3cad6940 // str q0, [x10, x13]
+	WORD $0x4ea2d4a2 // fsub v2.4s, v5.4s, v2.4s
+	WORD $0x3cad6962 // str q2, [x11, x13]
+	ADD R4, R13, R13
+	FMOVQ 192(R15), F2
+	FMOVQ 208(R15), F5
+	FMOVQ 224(R15), F0
+	FMOVQ 240(R15), F3
+	FMOVQ 256(R15), F4
+	FMOVQ 272(R15), F1
+	WORD $0x3cad6862 // str q2, [x3, x13]
+	WORD $0x3cad6981 // str q1, [x12, x13]
+	WORD $0x4e20d446 // fadd v6.4s, v2.4s, v0.4s
+	WORD $0x4e23d4a7 // fadd v7.4s, v5.4s, v3.4s
+	VMOV V2.B16, V8.B16
+	WORD $0x4f9f1008 // fmla v8.4s, v0.4s, v31.s[0]
+	WORD $0x4fbf90a9 // fmul v9.4s, v5.4s, v31.s[1]
+	WORD $0x4f9f1869 // fmla v9.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d4c6 // fadd v6.4s, v6.4s, v4.4s
+	WORD $0x4e21d4e7 // fadd v7.4s, v7.4s, v1.4s
+	WORD $0x4fbf1888 // fmla v8.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1029 // fmla v9.4s, v1.4s, v30.s[0]
+	WORD $0x4e27d4ca // fadd v10.4s, v6.4s, v7.4s
+	WORD $0x3cad68ca // str q10, [x6, x13]
+	WORD $0x4ea7d4c7 // fsub v7.4s, v6.4s, v7.4s
+	WORD $0x3cad68e7 // str q7, [x7, x13]
+	WORD $0x4e29d507 // fadd v7.4s, v8.4s, v9.4s
+	WORD $0x3cad6907 // str q7, [x8, x13]
+	WORD $0x4ea9d509 // fsub v9.4s, v8.4s, v9.4s
+	WORD $0x3cad6929 // str q9, [x9, x13]
+	WORD $0x4f9e9042 // fmul v2.4s, v2.4s, v30.s[0]
+	WORD $0x4f9f1802 // fmla v2.4s, v0.4s, v31.s[2]
+	WORD $0x4fbf1082 // fmla v2.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf98a5 // fmul v5.4s, v5.4s, v31.s[3]
+	WORD $0x4f9f1065 // fmla v5.4s, v3.4s, v31.s[0]
+	WORD $0x4e21d4a1 // fadd v1.4s, v5.4s, v1.4s
+	WORD $0x4e21d445 // fadd v5.4s, v2.4s, v1.4s
+	WORD $0x3cad6945 // str q5, [x10, x13]
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x3cad6961 // str q1, [x11, x13]
+	ADD R14, R13, R13
+	FMOVQ 288(R15), F1
+	FMOVQ 304(R15), F2
+	FMOVQ 320(R15), F5
+	FMOVQ 336(R15), F3
+	FMOVQ 352(R15), F4
+	FMOVQ 368(R15), F0
+	WORD $0x3cad6861 // str q1, [x3, x13]
+	WORD $0x3cad6980 // str q0, [x12, x13]
+	WORD $0x4e25d429 // fadd v9.4s, v1.4s, v5.4s
+	WORD $0x4e23d448 // fadd v8.4s, v2.4s, v3.4s
+	VMOV V1.B16, V7.B16
+	WORD $0x4f9f10a7 // fmla v7.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9046 // fmul v6.4s, v2.4s, v31.s[1]
+	WORD $0x4f9f1866 // fmla v6.4s, v3.4s, v31.s[2]
+	WORD $0x4e24d529 // fadd v9.4s, v9.4s, v4.4s
+	WORD $0x4e20d508 // fadd v8.4s, v8.4s, v0.4s
+	WORD $0x4fbf1887 // fmla v7.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1006 // fmla v6.4s, v0.4s, v30.s[0]
+	WORD $0x4e28d52a // fadd v10.4s, v9.4s, v8.4s
+	WORD $0x3cad68ca // str q10, [x6, x13]
+	WORD $0x4ea8d528 // fsub v8.4s, v9.4s, v8.4s
+	WORD $0x3cad68e8 // str q8, [x7, x13]
+	WORD $0x4e26d4e8 // fadd v8.4s, v7.4s, v6.4s
+	WORD $0x3cad6908 // str q8, [x8, x13]
+	WORD $0x4ea6d4e6 // fsub v6.4s, v7.4s, v6.4s
+	WORD $0x3cad6926 // str q6, [x9, x13]
+	WORD $0x4f9e9021 // fmul v1.4s, v1.4s, v30.s[0]
+	WORD $0x4f9f18a1 // fmla v1.4s, v5.4s, v31.s[2]
+	WORD $0x4fbf1081 // fmla v1.4s, v4.4s, v31.s[1]
+	WORD $0x4fbf9842 // fmul v2.4s, v2.4s, v31.s[3]
+	WORD $0x4f9f1062 // fmla v2.4s, v3.4s, v31.s[0]
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cad6942 // str q2, [x10, x13]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cad6960 // str q0, [x11, x13]
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R3, R3
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	SUBS $1, R2, R2
+	BNE quarter
+	ADD $320, R1, R1
+	ADD $320, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputHits6r2c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+TEXT ·winoOutputHits6r2c4NEON(SB), 0, $256-68
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD hits+40(FP), R5
+	MOVD hitsRow+48(FP), R6
+	MOVD bias+56(FP), R7
+	ADD R2, R1, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R12
+	ADD R2, R12, R12
+	ADD R2, R12, R12
+	MOVD $8, R13
+	MUL R13, R2, R2
+	MOVD $5, R13
+	MUL R13, R2, R14
+	MOVD $tmp-256(SP), R15
+	FMOVS lo+64(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD $laneBits<>(SB), R16
+	MOVD $winoOutputHits6r2c4NEONConst<>(SB), R25
+	FMOVQ 0(R25), F29
+tile:
+	FMOVQ 0(R16), F30
+	STP (ZR, ZR), (R5)
+	MOVD $4, R4
+quarter:
+	MOVD $0, R13
+	WORD $0x3ced6820 // ldr q0, [x1, x13]
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x3ced6922 // ldr q2, [x9, x13]
+	WORD $0x3ced6943 // ldr q3, [x10, x13]
+	WORD $0x3ced6964 // ldr q4, [x11, x13]
+	WORD $0x3ced6985 // ldr q5, [x12, x13]
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 0(R15)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9d1080 // fmla v0.4s, v4.4s, v29.s[0]
+	FMOVQ F0, 16(R15)
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	FMOVQ F6, 32(R15)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9d1882 // fmla v2.4s, v4.4s, v29.s[2]
+	FMOVQ F2, 48(R15)
+	ADD R2, R13, R13
+	WORD $0x3ced6822 // ldr q2, [x1, x13]
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x3ced6925 // ldr q5, [x9, x13]
+	WORD $0x3ced6946 // ldr q6, [x10, x13]
+	WORD $0x3ced6961 // ldr q1, [x11, x13]
+	WORD $0x3ced6980 // ldr q0, [x12, x13]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, 64(R15)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9d1022 // fmla v2.4s, v1.4s, v29.s[0]
+	FMOVQ F2, 80(R15)
+	WORD $0x4fbd1083 // fmla v3.4s, v4.4s, v29.s[1]
+	FMOVQ F3, 96(R15)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9d1825 // fmla v5.4s, v1.4s, v29.s[2]
+	FMOVQ F5, 112(R15)
+	ADD R2, R13, R13
+	WORD $0x3ced6825 // ldr q5, [x1, x13]
+	WORD $0x3ced6901 // ldr q1, [x8, x13]
+	WORD $0x3ced6920 // ldr q0, [x9, x13]
+	WORD $0x3ced6943 // ldr q3, [x10, x13]
+	WORD $0x3ced6964 // ldr q4, [x11, x13]
+	WORD $0x3ced6982 // ldr q2, [x12, x13]
+	WORD $0x4e20d426 // fadd v6.4s, v1.4s, v0.4s
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	FMOVQ F5, 128(R15)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9d1085 // fmla v5.4s, v4.4s, v29.s[0]
+	FMOVQ F5, 144(R15)
+	WORD $0x4fbd1026 // fmla v6.4s, v1.4s, v29.s[1]
+	FMOVQ F6, 160(R15)
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9d1880 // fmla v0.4s, v4.4s, v29.s[2]
+	FMOVQ F0, 176(R15)
+	ADD R14, R13, R13
+	WORD $0x3ced6820 // ldr q0, [x1, x13]
+	WORD $0x3ced6904 // ldr q4, [x8, x13]
+	WORD $0x3ced6922 // ldr q2, [x9, x13]
+	WORD $0x3ced6946 // ldr q6, [x10, x13]
+	WORD $0x3ced6961 // ldr q1, [x11, x13]
+	WORD $0x3ced6985 // ldr q5, [x12, x13]
+	WORD $0x4e22d483 // fadd v3.4s, v4.4s, v2.4s
+	WORD $0x4ea2d482 // fsub v2.4s, v4.4s, v2.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, 192(R15)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9d1020 // fmla v0.4s, v1.4s, v29.s[0]
+	FMOVQ F0, 208(R15)
+	WORD $0x4fbd1083 // fmla v3.4s, v4.4s, v29.s[1]
+	FMOVQ F3, 224(R15)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9d1822 // fmla v2.4s, v1.4s, v29.s[2]
+	FMOVQ F2, 240(R15)
+	FMOVQ 0(R15), F2
+	FMOVQ 64(R15), F1
+	FMOVQ 128(R15), F5
+	FMOVQ 192(R15), F3
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d445 // fadd v5.4s, v2.4s, v5.4s
+	FMOVQ F5, 0(R15)
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d465 // fadd v5.4s, v3.4s, v5.4s
+	FMOVQ F5, 64(R15)
+	FMOVQ 16(R15), F5
+	FMOVQ 80(R15), F3
+	FMOVQ 144(R15), F2
+	FMOVQ 208(R15), F1
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e22d4a5 // fadd v5.4s, v5.4s, v2.4s
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	FMOVQ 0(R7), F5
+	WORD $0x4e25d425 // fadd v5.4s, v1.4s, v5.4s
+	FMOVQ 0(R15), F1
+	FMOVQ 64(R15), F3
+	WORD $0x6ea5e444 // fcmgt v4.4s, v2.4s, v5.4s
+	VMOV V5.B16, V0.B16
+	WORD $0x6ea41c40 // bit v0.16b, v2.16b, v4.16b
+	WORD $0x6ea0e424 // fcmgt v4.4s, v1.4s, v0.4s
+	WORD $0x6ea41c20 // bit v0.16b, v1.16b, v4.16b
+	WORD $0x6ea0e464 // fcmgt v4.4s, v3.4s, v0.4s
+	WORD $0x6ea41c60 // bit v0.16b, v3.16b, v4.16b
+	WORD $0x6ebfe404 // fcmgt v4.4s, v0.4s, v31.4s
+	WORD $0x4e20e421 // fcmeq v1.4s, v1.4s, v0.4s
+	WORD $0x4e241c21 // and v1.16b, v1.16b, v4.16b
+	WORD $0x4e611c84 // bic v4.16b, v4.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R17
+	MOVHU 0(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 0(R5)
+	WORD $0x4e20e442 // fcmeq v2.4s, v2.4s, v0.4s
+	WORD $0x4e241c42 // and v2.16b, v2.16b, v4.16b
+	WORD $0x4e621c84 // bic v4.16b, v4.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R17
+	MOVHU 2(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 2(R5)
+	WORD $0x4e20e463 // fcmeq v3.4s, v3.4s, v0.4s
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x4e631c84 // bic v4.16b, v4.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R17
+	MOVHU 4(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 4(R5)
+	WORD $0x4e20e4a5 // fcmeq v5.4s, v5.4s, v0.4s
+	WORD $0x4e241ca5 // and v5.16b, v5.16b, v4.16b
+	WORD $0x4e651c84 // bic v4.16b, v4.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R17
+	MOVHU 6(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 6(R5)
+	WORD $0x6ea0e7e5 // fcmgt v5.4s, v31.4s, v0.4s
+	WORD $0x6ea51fe0 // bit v0.16b, v31.16b, v5.16b
+	FMOVQ F0, 0(R3)
+	FMOVQ 32(R15), F0
+	FMOVQ 96(R15), F5
+	FMOVQ 160(R15), F4
+	FMOVQ 224(R15), F3
+	WORD $0x4e25d400 // fadd v0.4s, v0.4s, v5.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	WORD $0x4ea4d4a4 // fsub v4.4s, v5.4s, v4.4s
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d404 // fadd v4.4s, v0.4s, v4.4s
+	FMOVQ F4, 32(R15)
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d464 // fadd v4.4s, v3.4s, v4.4s
+	FMOVQ F4, 96(R15)
+	FMOVQ 48(R15), F4
+	FMOVQ 112(R15), F3
+	FMOVQ 176(R15), F0
+	FMOVQ 240(R15), F5
+	WORD $0x4e23d484 // fadd v4.4s, v4.4s, v3.4s
+	WORD $0x4e20d484 // fadd v4.4s, v4.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
+	FMOVQ 0(R7), F4
+	WORD $0x4e24d4a4 // fadd v4.4s, v5.4s, v4.4s
+	FMOVQ 32(R15), F5
+	FMOVQ 96(R15), F3
+	WORD $0x6ea4e402 // fcmgt v2.4s, v0.4s, v4.4s
+	VMOV V4.B16, V1.B16
+	WORD $0x6ea21c01 // bit v1.16b, v0.16b, v2.16b
+	WORD $0x6ea1e4a2 // fcmgt v2.4s, v5.4s, v1.4s
+	WORD $0x6ea21ca1 // bit v1.16b, v5.16b, v2.16b
+	WORD $0x6ea1e462 // fcmgt v2.4s, v3.4s, v1.4s
+	WORD $0x6ea21c61 // bit v1.16b, v3.16b, v2.16b
+	WORD $0x6ebfe422 // fcmgt v2.4s, v1.4s, v31.4s
+	WORD $0x4e21e4a5 // fcmeq v5.4s, v5.4s, v1.4s
+	WORD $0x4e221ca5 // and v5.16b, v5.16b, v2.16b
+	WORD $0x4e651c42 // bic v2.16b, v2.16b, v5.16b
+	WORD $0x4e3e1ca5 // and v5.16b, v5.16b, v30.16b
+	WORD $0x4eb1b8a5 // addv s5, v5.4s
+	VMOV V5.S[0], R17
+	MOVHU 8(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 8(R5)
+	WORD $0x4e21e400 // fcmeq v0.4s, v0.4s, v1.4s
+	WORD $0x4e221c00 // and v0.16b, v0.16b, v2.16b
+	WORD $0x4e601c42 // bic v2.16b, v2.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R17
+	MOVHU 10(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 10(R5)
+	WORD $0x4e21e463 // fcmeq v3.4s, v3.4s, v1.4s
+	WORD $0x4e221c63 // and v3.16b, v3.16b, v2.16b
+	WORD $0x4e631c42 // bic v2.16b, v2.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R17
+	MOVHU 12(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 12(R5)
+	WORD $0x4e21e484 // fcmeq v4.4s, v4.4s, v1.4s
+	WORD $0x4e221c84 // and v4.16b, v4.16b, v2.16b
+	WORD $0x4e641c42 // bic v2.16b, v2.16b, v4.16b
+	WORD $0x4e3e1c84 // and v4.16b, v4.16b, v30.16b
+	WORD $0x4eb1b884 // addv s4, v4.4s
+	VMOV V4.S[0], R17
+	MOVHU 14(R5), R6
+	ORR R6, R17, R17
+	MOVH R17, 14(R5)
+	WORD $0x6ea1e7e4 // fcmgt v4.4s, v31.4s, v1.4s
+	WORD $0x6ea41fe1 // bit v1.16b, v31.16b, v4.16b
+	FMOVQ F1, 64(R3)
+	VSHL $4, V30.S4, V30.S4
+	ADD $16, R1, R1
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R12, R12
+	ADD $16, R3, R3
+	ADD $16, R7, R7
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $64, R3, R3
+	ADD $16, R5, R5
+	SUB $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputMask6r2c4NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+TEXT ·winoOutputMask6r2c4NEON(SB), 0, $256-56
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+40(FP), R5
+	MOVD xRow+48(FP), R6
+	LSL $2, R6, R6
+	ADD R2, R1, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	ADD R2, R11, R11
+	ADD R2, R11, R11
+	MOVD $8, R12
+	MUL R12, R2, R2
+	MOVD $5, R12
+	MUL R12, R2, R13
+	ADD R4, R3, R14
+	MOVD $tmp-256(SP), R16
+	MOVD $winoOutputMask6r2c4NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+tile:
+	MOVD $4, R4
+quarter:
+	MOVD $0, R12
+	WORD $0x3cec6820 // ldr q0, [x1, x12]
+	WORD $0x3cec68e1 // ldr q1, [x7, x12]
+	WORD $0x3cec6902 // ldr q2, [x8, x12]
+	WORD $0x3cec6923 // ldr q3, [x9, x12]
+	WORD $0x3cec6944 // ldr q4, [x10, x12]
+	WORD $0x3cec6965 // ldr q5, [x11, x12]
+	WORD $0x4e22d426 // fadd v6.4s, v1.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d400 // fadd v0.4s, v0.4s, v6.4s
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	FMOVQ F0, 0(R16)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9f1080 // fmla v0.4s, v4.4s, v31.s[0]
+	FMOVQ F0, 16(R16)
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	FMOVQ F6, 32(R16)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1882 // fmla v2.4s, v4.4s, v31.s[2]
+	FMOVQ F2, 48(R16)
+	ADD R2, R12, R12
+	WORD $0x3cec6822 // ldr q2, [x1, x12]
+	WORD $0x3cec68e4 // ldr q4, [x7, x12]
+	WORD $0x3cec6905 // ldr q5, [x8, x12]
+	WORD $0x3cec6926 // ldr q6, [x9, x12]
+	WORD $0x3cec6941 // ldr q1, [x10, x12]
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e24d442 // fadd v2.4s, v2.4s, v4.4s
+	FMOVQ F2, 64(R16)
+	VMOV V5.B16, V2.B16
+	WORD $0x4f9f1022 // fmla v2.4s, v1.4s, v31.s[0]
+	FMOVQ F2, 80(R16)
+	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
+	FMOVQ F3, 96(R16)
+	WORD $0x4e25d405 // fadd v5.4s, v0.4s, v5.4s
+	WORD $0x4f9f1825 // fmla v5.4s, v1.4s, v31.s[2]
+	FMOVQ F5, 112(R16)
+	ADD R2, R12, R12
+	WORD $0x3cec6825 // ldr q5, [x1, x12]
+	WORD $0x3cec68e1 // ldr q1, [x7, x12]
+	WORD $0x3cec6900 // ldr q0, [x8, x12]
+	WORD $0x3cec6923 // ldr q3, [x9, x12]
+	WORD $0x3cec6944 // ldr q4, [x10, x12]
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x4e20d426 // fadd v6.4s, v1.4s, v0.4s
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x4e24d461 // fadd v1.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a5 // fadd v5.4s, v5.4s, v6.4s
+	WORD $0x4e21d4a5 // fadd v5.4s, v5.4s, v1.4s
+	FMOVQ F5, 128(R16)
+	VMOV V0.B16, V5.B16
+	WORD $0x4f9f1085 // fmla v5.4s, v4.4s, v31.s[0]
+	FMOVQ F5, 144(R16)
+	WORD $0x4fbf1026 // fmla v6.4s, v1.4s, v31.s[1]
+	FMOVQ F6, 160(R16)
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	FMOVQ F0, 176(R16)
+	ADD R13, R12, R12
+	WORD $0x3cec6820 // ldr q0, [x1, x12]
+	WORD $0x3cec68e4 // ldr q4, [x7, x12]
+	WORD $0x3cec6902 // ldr q2, [x8, x12]
+	WORD $0x3cec6926 // ldr q6, [x9, x12]
+	WORD $0x3cec6941 // ldr q1, [x10, x12]
+	WORD $0x3cec6965 // ldr q5, [x11, x12]
+	WORD $0x4e22d483 // fadd v3.4s, v4.4s, v2.4s
+	WORD $0x4ea2d482 // fsub v2.4s, v4.4s, v2.4s
+	WORD $0x4e21d4c4 // fadd v4.4s, v6.4s, v1.4s
+	WORD $0x4ea1d4c1 // fsub v1.4s, v6.4s, v1.4s
+	WORD $0x4e23d400 // fadd v0.4s, v0.4s, v3.4s
+	WORD $0x4e24d400 // fadd v0.4s, v0.4s, v4.4s
+	FMOVQ F0, 192(R16)
+	VMOV V2.B16, V0.B16
+	WORD $0x4f9f1020 // fmla v0.4s, v1.4s, v31.s[0]
+	FMOVQ F0, 208(R16)
+	WORD $0x4fbf1083 // fmla v3.4s, v4.4s, v31.s[1]
+	FMOVQ F3, 224(R16)
+	WORD $0x4e22d4a2 // fadd v2.4s, v5.4s, v2.4s
+	WORD $0x4f9f1822 // fmla v2.4s, v1.4s, v31.s[2]
+	FMOVQ F2, 240(R16)
+	FMOVQ 0(R16), F2
+	FMOVQ 64(R16), F1
+	FMOVQ 128(R16), F5
+	FMOVQ 192(R16), F3
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
+	MOVD R5, R15
+	FMOVQ 0(R15), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c45 // and v5.16b, v2.16b, v5.16b
+	FMOVQ F5, 0(R3)
+	ADD R6, R15, R15
+	FMOVQ 0(R15), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c65 // and v5.16b, v3.16b, v5.16b
+	FMOVQ F5, 0(R14)
+	ADD R6, R15, R15
+	FMOVQ 16(R16), F5
+	FMOVQ 80(R16), F3
+	FMOVQ 144(R16), F2
+	FMOVQ 208(R16), F1
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e22d4a5 // fadd v5.4s, v5.4s, v2.4s
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	MOVD R5, R15
+	FMOVQ 64(R15), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221ca2 // and v2.16b, v5.16b, v2.16b
+	FMOVQ F2, 64(R3)
+	ADD R6, R15, R15
+	FMOVQ 64(R15), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221c22 // and v2.16b, v1.16b, v2.16b
+	FMOVQ F2, 64(R14)
+	ADD R6, R15, R15
+	FMOVQ 32(R16), F2
+	FMOVQ 96(R16), F1
+	FMOVQ 160(R16), F5
+	FMOVQ 224(R16), F3
+	WORD $0x4e21d442 // fadd v2.4s, v2.4s, v1.4s
+	WORD $0x4e25d442 // fadd v2.4s, v2.4s, v5.4s
+	WORD $0x4ea5d425 // fsub v5.4s, v1.4s, v5.4s
+	WORD $0x4e23d4a3 // fadd v3.4s, v5.4s, v3.4s
+	MOVD R5, R15
+	FMOVQ 128(R15), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c45 // and v5.16b, v2.16b, v5.16b
+	FMOVQ F5, 128(R3)
+	ADD R6, R15, R15
+	FMOVQ 128(R15), F5
+	WORD $0x4ea0c8a5 // fcmgt v5.4s, v5.4s, #0.0
+	WORD $0x4e251c65 // and v5.16b, v3.16b, v5.16b
+	FMOVQ F5, 128(R14)
+	ADD R6, R15, R15
+	FMOVQ 48(R16), F5
+	FMOVQ 112(R16), F3
+	FMOVQ 176(R16), F2
+	FMOVQ 240(R16), F1
+	WORD $0x4e23d4a5 // fadd v5.4s, v5.4s, v3.4s
+	WORD $0x4e22d4a5 // fadd v5.4s, v5.4s, v2.4s
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x4e21d441 // fadd v1.4s, v2.4s, v1.4s
+	MOVD R5, R15
+	FMOVQ 192(R15), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221ca2 // and v2.16b, v5.16b, v2.16b
+	FMOVQ F2, 192(R3)
+	ADD R6, R15, R15
+	FMOVQ 192(R15), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221c22 // and v2.16b, v1.16b, v2.16b
+	FMOVQ F2, 192(R14)
+	ADD R6, R15, R15
+	ADD $16, R1, R1
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R3, R3
+	ADD $16, R14, R14
+	ADD $16, R5, R5
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $192, R3, R3
+	ADD $192, R14, R14
+	ADD $192, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoGrad6r2c4NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+TEXT ·winoGrad6r2c4NEON(SB), 0, $256-40
+	MOVD tiles+0(FP), R0
+	MOVD dy+8(FP), R1
+	MOVD dyRow+16(FP), R2
+	LSL $2, R2, R2
+	MOVD v+24(FP), R3
+	MOVD vStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R4, R3, R6
+	ADD R4, R6, R7
+	ADD R4, R7, R8
+	ADD R4, R8, R9
+	ADD R4, R9, R10
+	ADD R4, R10, R10
+	ADD R4, R10, R10
+	MOVD $8, R11
+	MUL R11, R4, R4
+	MOVD $5, R11
+	MUL R11, R4, R12
+	MOVD $tmp-256(SP), R13
+	MOVD $winoGrad6r2c4NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+tile:
+	MOVD $4, R2
+quarter:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R5), F1
+	FMOVQ F0, 0(R13)
+	FMOVQ F1, 192(R13)
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	FMOVQ F2, 64(R13)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 128(R13)
+	FMOVQ 64(R1), F1
+	FMOVQ 64(R5), F0
+	FMOVQ F1, 16(R13)
+	FMOVQ F0, 208(R13)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 80(R13)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 144(R13)
+	FMOVQ 128(R1), F0
+	FMOVQ 128(R5), F1
+	FMOVQ F0, 32(R13)
+	FMOVQ F1, 224(R13)
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	FMOVQ F2, 96(R13)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 160(R13)
+	FMOVQ 192(R1), F1
+	FMOVQ 192(R5), F0
+	FMOVQ F1, 48(R13)
+	FMOVQ F0, 240(R13)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 112(R13)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 176(R13)
+	MOVD $0, R11
+	FMOVQ 0(R13), F0
+	FMOVQ 16(R13), F1
+	FMOVQ 32(R13), F2
+	FMOVQ 48(R13), F3
+	WORD $0x3cab6860 // str q0, [x3, x11]
+	WORD $0x3cab6943 // str q3, [x10, x11]
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3cab68c3 // str q3, [x6, x11]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3cab68e5 // str q5, [x7, x11]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3cab6905 // str q5, [x8, x11]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cab6921 // str q1, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 64(R13), F1
+	FMOVQ 80(R13), F0
+	FMOVQ 96(R13), F5
+	FMOVQ 112(R13), F4
+	WORD $0x3cab6861 // str q1, [x3, x11]
+	WORD $0x3cab6944 // str q4, [x10, x11]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3cab68c4 // str q4, [x6, x11]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3cab68e2 // str q2, [x7, x11]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cab6920 // str q0, [x9, x11]
+	ADD R4, R11, R11
+	FMOVQ 128(R13), F0
+	FMOVQ 144(R13), F1
+	FMOVQ 160(R13), F2
+	FMOVQ 176(R13), F3
+	WORD $0x3cab6860 // str q0, [x3, x11]
+	WORD $0x3cab6943 // str q3, [x10, x11]
+	WORD $0x4e22d404 // fadd v4.4s, v0.4s, v2.4s
+	WORD $0x4e23d425 // fadd v5.4s, v1.4s, v3.4s
+	WORD $0x4f9f1040 // fmla v0.4s, v2.4s, v31.s[0]
+	WORD $0x4fbf9021 // fmul v1.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1861 // fmla v1.4s, v3.4s, v31.s[2]
+	WORD $0x4e25d483 // fadd v3.4s, v4.4s, v5.4s
+	WORD $0x3cab68c3 // str q3, [x6, x11]
+	WORD $0x4ea5d485 // fsub v5.4s, v4.4s, v5.4s
+	WORD $0x3cab68e5 // str q5, [x7, x11]
+	WORD $0x4e21d405 // fadd v5.4s, v0.4s, v1.4s
+	WORD $0x3cab6905 // str q5, [x8, x11]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3cab6921 // str q1, [x9, x11]
+	ADD R12, R11, R11
+	FMOVQ 192(R13), F1
+	FMOVQ 208(R13), F0
+	FMOVQ 224(R13), F5
+	FMOVQ 240(R13), F4
+	WORD $0x3cab6861 // str q1, [x3, x11]
+	WORD $0x3cab6944 // str q4, [x10, x11]
+	WORD $0x4e25d423 // fadd v3.4s, v1.4s, v5.4s
+	WORD $0x4e24d402 // fadd v2.4s, v0.4s, v4.4s
+	WORD $0x4f9f10a1 // fmla v1.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf9000 // fmul v0.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1880 // fmla v0.4s, v4.4s, v31.s[2]
+	WORD $0x4e22d464 // fadd v4.4s, v3.4s, v2.4s
+	WORD $0x3cab68c4 // str q4, [x6, x11]
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x3cab68e2 // str q2, [x7, x11]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3cab6902 // str q2, [x8, x11]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3cab6920 // str q0, [x9, x11]
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R3, R3
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	SUBS $1, R2, R2
+	BNE quarter
+	ADD $192, R1, R1
+	ADD $192, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputHits6r2c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)
+TEXT ·winoOutputHits6r2c2NEON(SB), 0, $128-68
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD hits+40(FP), R5
+	MOVD hitsRow+48(FP), R6
+	MOVD bias+56(FP), R7
+	ADD R2, R1, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R10
+	ADD R2, R10, R10
+	ADD R2, R10, R10
+	ADD R2, R10, R10
+	MOVD $8, R11
+	MUL R11, R2, R2
+	MOVD $5, R11
+	MUL R11, R2, R12
+	MOVD $tmp-128(SP), R13
+	FMOVS lo+64(FP), F31
+	VDUP V31.S[0], V31.S4
+	MOVD $laneBits<>(SB), R14
+tile:
+	FMOVQ 0(R14), F30
+	STP (ZR, ZR), (R5)
+	MOVD $4, R4
+quarter:
+	MOVD $0, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 0(R13)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 16(R13)
+	ADD R2, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 32(R13)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 48(R13)
+	ADD R2, R11, R11
+	WORD $0x3ceb6820 // ldr q0, [x1, x11]
+	WORD $0x3ceb6901 // ldr q1, [x8, x11]
+	WORD $0x3ceb6922 // ldr q2, [x9, x11]
+	WORD $0x3ceb6943 // ldr q3, [x10, x11]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 64(R13)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 80(R13)
+	ADD R12, R11, R11
+	WORD $0x3ceb6823 // ldr q3, [x1, x11]
+	WORD $0x3ceb6902 // ldr q2, [x8, x11]
+	WORD $0x3ceb6921 // ldr q1, [x9, x11]
+	WORD $0x3ceb6940 // ldr q0, [x10, x11]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 96(R13)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 112(R13)
+	FMOVQ 0(R13), F0
+	FMOVQ 32(R13), F1
+	FMOVQ 64(R13), F2
+	FMOVQ 96(R13), F3
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d402 // fadd v2.4s, v0.4s, v2.4s
+	FMOVQ F2, 0(R13)
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d462 // fadd v2.4s, v3.4s, v2.4s
+	FMOVQ F2, 32(R13)
+	FMOVQ 16(R13), F2
+	FMOVQ 48(R13), F3
+	FMOVQ 80(R13), F0
+	FMOVQ 112(R13), F1
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	FMOVQ 0(R7), F0
+	WORD $0x4e20d440 // fadd v0.4s, v2.4s, v0.4s
+	FMOVQ 0(R7), F2
+	WORD $0x4e22d422 // fadd v2.4s, v1.4s, v2.4s
+	FMOVQ 0(R13), F1
+	FMOVQ 32(R13), F3
+	WORD $0x6ea2e404 // fcmgt v4.4s, v0.4s, v2.4s
+	VMOV V2.B16, V5.B16
+	WORD $0x6ea41c05 // bit v5.16b, v0.16b, v4.16b
+	WORD $0x6ea5e424 // fcmgt v4.4s, v1.4s, v5.4s
+	WORD $0x6ea41c25 // bit v5.16b, v1.16b, v4.16b
+	WORD $0x6ea5e464 // fcmgt v4.4s, v3.4s, v5.4s
+	WORD $0x6ea41c65 // bit v5.16b, v3.16b, v4.16b
+	WORD $0x6ebfe4a4 // fcmgt v4.4s, v5.4s, v31.4s
+	WORD $0x4e25e421 // fcmeq v1.4s, v1.4s, v5.4s
+	WORD $0x4e241c21 // and v1.16b, v1.16b, v4.16b
+	WORD $0x4e611c84 // bic v4.16b, v4.16b, v1.16b
+	WORD $0x4e3e1c21 // and v1.16b, v1.16b, v30.16b
+	WORD $0x4eb1b821 // addv s1, v1.4s
+	VMOV V1.S[0], R15
+	MOVHU 0(R5), R6
+	ORR R6, R15, R15
+	MOVH R15, 0(R5)
+	WORD $0x4e25e400 // fcmeq v0.4s, v0.4s, v5.4s
+	WORD $0x4e241c00 // and v0.16b, v0.16b, v4.16b
+	WORD $0x4e601c84 // bic v4.16b, v4.16b, v0.16b
+	WORD $0x4e3e1c00 // and v0.16b, v0.16b, v30.16b
+	WORD $0x4eb1b800 // addv s0, v0.4s
+	VMOV V0.S[0], R15
+	MOVHU 2(R5), R6
+	ORR R6, R15, R15
+	MOVH R15, 2(R5)
+	WORD $0x4e25e463 // fcmeq v3.4s, v3.4s, v5.4s
+	WORD $0x4e241c63 // and v3.16b, v3.16b, v4.16b
+	WORD $0x4e631c84 // bic v4.16b, v4.16b, v3.16b
+	WORD $0x4e3e1c63 // and v3.16b, v3.16b, v30.16b
+	WORD $0x4eb1b863 // addv s3, v3.4s
+	VMOV V3.S[0], R15
+	MOVHU 4(R5), R6
+	ORR R6, R15, R15
+	MOVH R15, 4(R5)
+	WORD $0x4e25e442 // fcmeq v2.4s, v2.4s, v5.4s
+	WORD $0x4e241c42 // and v2.16b, v2.16b, v4.16b
+	WORD $0x4e621c84 // bic v4.16b, v4.16b, v2.16b
+	WORD $0x4e3e1c42 // and v2.16b, v2.16b, v30.16b
+	WORD $0x4eb1b842 // addv s2, v2.4s
+	VMOV V2.S[0], R15
+	MOVHU 6(R5), R6
+	ORR R6, R15, R15
+	MOVH R15, 6(R5)
+	WORD $0x6ea5e7e2 // fcmgt v2.4s, v31.4s, v5.4s
+	WORD $0x6ea21fe5 // bit v5.16b, v31.16b, v2.16b
+	FMOVQ F5, 0(R3)
+	VSHL $4, V30.S4, V30.S4
+	ADD $16, R1, R1
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R3, R3
+	ADD $16, R7, R7
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $8, R5, R5
+	SUB $64, R7, R7
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoOutputMask6r2c2NEON(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)
+TEXT ·winoOutputMask6r2c2NEON(SB), 0, $128-56
+	MOVD tiles+0(FP), R0
+	MOVD m+8(FP), R1
+	MOVD mStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD y+24(FP), R3
+	MOVD yRow+32(FP), R4
+	LSL $2, R4, R4
+	MOVD x+40(FP), R5
+	MOVD xRow+48(FP), R6
+	LSL $2, R6, R6
+	ADD R2, R1, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R9
+	ADD R2, R9, R9
+	ADD R2, R9, R9
+	ADD R2, R9, R9
+	MOVD $8, R10
+	MUL R10, R2, R2
+	MOVD $5, R10
+	MUL R10, R2, R11
+	ADD R4, R3, R12
+	MOVD $tmp-128(SP), R14
+tile:
+	MOVD $4, R4
+quarter:
+	MOVD $0, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 0(R14)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 16(R14)
+	ADD R2, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 32(R14)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 48(R14)
+	ADD R2, R10, R10
+	WORD $0x3cea6820 // ldr q0, [x1, x10]
+	WORD $0x3cea68e1 // ldr q1, [x7, x10]
+	WORD $0x3cea6902 // ldr q2, [x8, x10]
+	WORD $0x3cea6923 // ldr q3, [x9, x10]
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	FMOVQ F0, 64(R14)
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 80(R14)
+	ADD R11, R10, R10
+	WORD $0x3cea6823 // ldr q3, [x1, x10]
+	WORD $0x3cea68e2 // ldr q2, [x7, x10]
+	WORD $0x3cea6901 // ldr q1, [x8, x10]
+	WORD $0x3cea6920 // ldr q0, [x9, x10]
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	WORD $0x4e21d463 // fadd v3.4s, v3.4s, v1.4s
+	FMOVQ F3, 96(R14)
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e20d420 // fadd v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 112(R14)
+	FMOVQ 0(R14), F0
+	FMOVQ 32(R14), F1
+	FMOVQ 64(R14), F2
+	FMOVQ 96(R14), F3
+	WORD $0x4e21d400 // fadd v0.4s, v0.4s, v1.4s
+	WORD $0x4e22d400 // fadd v0.4s, v0.4s, v2.4s
+	WORD $0x4ea2d422 // fsub v2.4s, v1.4s, v2.4s
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	MOVD R5, R13
+	FMOVQ 0(R13), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221c02 // and v2.16b, v0.16b, v2.16b
+	FMOVQ F2, 0(R3)
+	ADD R6, R13, R13
+	FMOVQ 0(R13), F2
+	WORD $0x4ea0c842 // fcmgt v2.4s, v2.4s, #0.0
+	WORD $0x4e221c62 // and v2.16b, v3.16b, v2.16b
+	FMOVQ F2, 0(R12)
+	ADD R6, R13, R13
+	FMOVQ 16(R14), F2
+	FMOVQ 48(R14), F3
+	FMOVQ 80(R14), F0
+	FMOVQ 112(R14), F1
+	WORD $0x4e23d442 // fadd v2.4s, v2.4s, v3.4s
+	WORD $0x4e20d442 // fadd v2.4s, v2.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e21d401 // fadd v1.4s, v0.4s, v1.4s
+	MOVD R5, R13
+	FMOVQ 64(R13), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c40 // and v0.16b, v2.16b, v0.16b
+	FMOVQ F0, 64(R3)
+	ADD R6, R13, R13
+	FMOVQ 64(R13), F0
+	WORD $0x4ea0c800 // fcmgt v0.4s, v0.4s, #0.0
+	WORD $0x4e201c20 // and v0.16b, v1.16b, v0.16b
+	FMOVQ F0, 64(R12)
+	ADD R6, R13, R13
+	ADD $16, R1, R1
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R3, R3
+	ADD $16, R12, R12
+	ADD $16, R5, R5
+	SUBS $1, R4, R4
+	BNE quarter
+	ADD $64, R3, R3
+	ADD $64, R12, R12
+	ADD $64, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoGrad6r2c2NEON(tiles int, dy *float32, dyRow int, v *float32, vStride int)
+TEXT ·winoGrad6r2c2NEON(SB), 0, $128-40
+	MOVD tiles+0(FP), R0
+	MOVD dy+8(FP), R1
+	MOVD dyRow+16(FP), R2
+	LSL $2, R2, R2
+	MOVD v+24(FP), R3
+	MOVD vStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R4, R3, R6
+	ADD R4, R6, R7
+	ADD R4, R7, R8
+	ADD R4, R8, R8
+	ADD R4, R8, R8
+	ADD R4, R8, R8
+	ADD R4, R8, R8
+	MOVD $8, R9
+	MUL R9, R4, R4
+	MOVD $5, R9
+	MUL R9, R4, R10
+	MOVD $tmp-128(SP), R11
+tile:
+	MOVD $4, R2
+quarter:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R5), F1
+	FMOVQ F0, 0(R11)
+	FMOVQ F1, 96(R11)
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	FMOVQ F2, 32(R11)
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	FMOVQ F1, 64(R11)
+	FMOVQ 64(R1), F1
+	FMOVQ 64(R5), F0
+	FMOVQ F1, 16(R11)
+	FMOVQ F0, 112(R11)
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	FMOVQ F2, 48(R11)
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	FMOVQ F0, 80(R11)
+	MOVD $0, R9
+	FMOVQ 0(R11), F0
+	FMOVQ 16(R11), F1
+	WORD $0x3ca96860 // str q0, [x3, x9]
+	WORD $0x3ca96901 // str q1, [x8, x9]
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	WORD $0x3ca968c2 // str q2, [x6, x9]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3ca968e1 // str q1, [x7, x9]
+	ADD R4, R9, R9
+	FMOVQ 32(R11), F1
+	FMOVQ 48(R11), F0
+	WORD $0x3ca96861 // str q1, [x3, x9]
+	WORD $0x3ca96900 // str q0, [x8, x9]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3ca968c2 // str q2, [x6, x9]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3ca968e0 // str q0, [x7, x9]
+	ADD R4, R9, R9
+	FMOVQ 64(R11), F0
+	FMOVQ 80(R11), F1
+	WORD $0x3ca96860 // str q0, [x3, x9]
+	WORD $0x3ca96901 // str q1, [x8, x9]
+	WORD $0x4e21d402 // fadd v2.4s, v0.4s, v1.4s
+	WORD $0x3ca968c2 // str q2, [x6, x9]
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x3ca968e1 // str q1, [x7, x9]
+	ADD R10, R9, R9
+	FMOVQ 96(R11), F1
+	FMOVQ 112(R11), F0
+	WORD $0x3ca96861 // str q1, [x3, x9]
+	WORD $0x3ca96900 // str q0, [x8, x9]
+	WORD $0x4e20d422 // fadd v2.4s, v1.4s, v0.4s
+	WORD $0x3ca968c2 // str q2, [x6, x9]
+	WORD $0x4ea0d420 // fsub v0.4s, v1.4s, v0.4s
+	WORD $0x3ca968e0 // str q0, [x7, x9]
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R3, R3
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	SUBS $1, R2, R2
+	BNE quarter
+	ADD $64, R1, R1
+	ADD $64, R5, R5
+	SUBS $1, R0, R0
+	BNE tile
+	RET
+
+// func winoWeightsGrad6NEON(n int, du *float32, duStride int, dw *float32, dwStride int)
+TEXT ·winoWeightsGrad6NEON(SB), 0, $384-40
+	MOVD n+0(FP), R0
+	MOVD du+8(FP), R1
+	MOVD duStride+16(FP), R2
+	LSL $2, R2, R2
+	MOVD dw+24(FP), R3
+	MOVD dwStride+32(FP), R4
+	LSL $2, R4, R4
+	ADD R2, R1, R5
+	ADD R2, R5, R6
+	ADD R2, R6, R7
+	ADD R2, R7, R8
+	ADD R2, R8, R9
+	ADD R2, R9, R10
+	ADD R2, R10, R11
+	MOVD $8, R12
+	MUL R12, R2, R2
+	MOVD $tmp-384(SP), R15
+	MOVD $winoWeightsGrad6NEONConst<>(SB), R25
+	FMOVQ 0(R25), F31
+	FMOVQ 16(R25), F30
+tile:
+	MOVD $4, R14
+quarter:
+	MOVD $0, R12
+	WORD $0x3cec6820 // ldr q0, [x1, x12]
+	WORD $0x3cec68a1 // ldr q1, [x5, x12]
+	WORD $0x3cec68c2 // ldr q2, [x6, x12]
+	WORD $0x3cec68e3 // ldr q3, [x7, x12]
+	WORD $0x3cec6904 // ldr q4, [x8, x12]
+	WORD $0x3cec6925 // ldr q5, [x9, x12]
+	WORD $0x3cec6946 // ldr q6, [x10, x12]
+	WORD $0x3cec6967 // ldr q7, [x11, x12]
+	WORD $0x4e22d428 // fadd v8.4s, v1.4s, v2.4s
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e24d462 // fadd v2.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4f9f5100 // fmls v0.4s, v8.4s, v31.s[0]
+	WORD $0x4fbf1040 // fmla v0.4s, v2.4s, v31.s[1]
+	WORD $0x4f9f1860 // fmla v0.4s, v3.4s, v31.s[2]
+	WORD $0x4f9f9021 // fmul v1.4s, v1.4s, v31.s[0]
+	WORD $0x4f9f1881 // fmla v1.4s, v4.4s, v31.s[2]
+	WORD $0x4fbf10c1 // fmla v1.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f5107 // fmls v7.4s, v8.4s, v31.s[0]
+	WORD $0x4fbf1847 // fmla v7.4s, v2.4s, v31.s[3]
+	WORD $0x4f9e1067 // fmla v7.4s, v3.4s, v30.s[0]
+	FMOVQ F0, 0(R15)
+	FMOVQ F1, 16(R15)
+	FMOVQ F7, 32(R15)
+	ADD R2, R12, R12
+	WORD $0x3cec6827 // ldr q7, [x1, x12]
+	WORD $0x3cec68a1 // ldr q1, [x5, x12]
+	WORD $0x3cec68c0 // ldr q0, [x6, x12]
+	WORD $0x3cec68e3 // ldr q3, [x7, x12]
+	WORD $0x3cec6902 // ldr q2, [x8, x12]
+	WORD $0x3cec6928 // ldr q8, [x9, x12]
+	WORD $0x3cec6946 // ldr q6, [x10, x12]
+	WORD $0x3cec6964 // ldr q4, [x11, x12]
+	WORD $0x4e20d425 // fadd v5.4s, v1.4s, v0.4s
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x4e22d460 // fadd v0.4s, v3.4s, v2.4s
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x4e26d503 // fadd v3.4s, v8.4s, v6.4s
+	WORD $0x4ea6d506 // fsub v6.4s, v8.4s, v6.4s
+	WORD $0x4f9f50a7 // fmls v7.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf1007 // fmla v7.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1867 // fmla v7.4s, v3.4s, v31.s[2]
+	WORD $0x4f9f9021 // fmul v1.4s, v1.4s, v31.s[0]
+	WORD $0x4f9f1841 // fmla v1.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf10c1 // fmla v1.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f50a4 // fmls v4.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf1804 // fmla v4.4s, v0.4s, v31.s[3]
+	WORD $0x4f9e1064 // fmla v4.4s, v3.4s, v30.s[0]
+	FMOVQ F7, 48(R15)
+	FMOVQ F1, 64(R15)
+	FMOVQ F4, 80(R15)
+	ADD R2, R12, R12
+	WORD $0x3cec6824 // ldr q4, [x1, x12]
+	WORD $0x3cec68a1 // ldr q1, [x5, x12]
+	WORD $0x3cec68c7 // ldr q7, [x6, x12]
+	WORD $0x3cec68e3 // ldr q3, [x7, x12]
+	WORD $0x3cec6900 // ldr q0, [x8, x12]
+	WORD $0x3cec6925 // ldr q5, [x9, x12]
+	WORD $0x3cec6946 // ldr q6, [x10, x12]
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x4e27d428 // fadd v8.4s, v1.4s, v7.4s
+	WORD $0x4ea1d4e1 // fsub v1.4s, v7.4s, v1.4s
+	WORD $0x4e20d467 // fadd v7.4s, v3.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4f9f5104 // fmls v4.4s, v8.4s, v31.s[0]
+	WORD $0x4fbf10e4 // fmla v4.4s, v7.4s, v31.s[1]
+	WORD $0x4f9f1864 // fmla v4.4s, v3.4s, v31.s[2]
+	WORD $0x4f9f9021 // fmul v1.4s, v1.4s, v31.s[0]
+	WORD $0x4f9f1801 // fmla v1.4s, v0.4s, v31.s[2]
+	WORD $0x4fbf10c1 // fmla v1.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f5102 // fmls v2.4s, v8.4s, v31.s[0]
+	WORD $0x4fbf18e2 // fmla v2.4s, v7.4s, v31.s[3]
+	WORD $0x4f9e1062 // fmla v2.4s, v3.4s, v30.s[0]
+	FMOVQ F4, 96(R15)
+	FMOVQ F1, 112(R15)
+	FMOVQ F2, 128(R15)
+	ADD R2, R12, R12
+	WORD $0x3cec6822 // ldr q2, [x1, x12]
+	WORD $0x3cec68a1 // ldr q1, [x5, x12]
+	WORD $0x3cec68c4 // ldr q4, [x6, x12]
+	WORD $0x3cec68e3 // ldr q3, [x7, x12]
+	WORD $0x3cec6907 // ldr q7, [x8, x12]
+	WORD $0x3cec6928 // ldr q8, [x9, x12]
+	WORD $0x3cec6946 // ldr q6, [x10, x12]
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0x4e24d425 // fadd v5.4s, v1.4s, v4.4s
+	WORD $0x4ea1d481 // fsub v1.4s, v4.4s, v1.4s
+	WORD $0x4e27d464 // fadd v4.4s, v3.4s, v7.4s
+	WORD $0x4ea7d467 // fsub v7.4s, v3.4s, v7.4s
+	WORD $0x4e26d503 // fadd v3.4s, v8.4s, v6.4s
+	WORD $0x4ea6d506 // fsub v6.4s, v8.4s, v6.4s
+	WORD $0x4f9f50a2 // fmls v2.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf1082 // fmla v2.4s, v4.4s, v31.s[1]
+	WORD $0x4f9f1862 // fmla v2.4s, v3.4s, v31.s[2]
+	WORD $0x4f9f9021 // fmul v1.4s, v1.4s, v31.s[0]
+	WORD $0x4f9f18e1 // fmla v1.4s, v7.4s, v31.s[2]
+	WORD $0x4fbf10c1 // fmla v1.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f50a0 // fmls v0.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf1880 // fmla v0.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1060 // fmla v0.4s, v3.4s, v30.s[0]
+	FMOVQ F2, 144(R15)
+	FMOVQ F1, 160(R15)
+	FMOVQ F0, 176(R15)
+	ADD R2, R12, R12
+	WORD $0x3cec6820 // ldr q0, [x1, x12]
+	WORD $0x3cec68a1 // ldr q1, [x5, x12]
+	WORD $0x3cec68c2 // ldr q2, [x6, x12]
+	WORD $0x3cec68e3 // ldr q3, [x7, x12]
+	WORD $0x3cec6904 // ldr q4, [x8, x12]
+	WORD $0x3cec6925 // ldr q5, [x9, x12]
+	WORD $0x3cec6946 // ldr q6, [x10, x12]
+	WORD $0x3cec6967 // ldr q7, [x11, x12]
+	WORD $0x4e22d428 // fadd v8.4s, v1.4s, v2.4s
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e24d462 // fadd v2.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4f9f5100 // fmls v0.4s, v8.4s, v31.s[0]
+	WORD $0x4fbf1040 // fmla v0.4s, v2.4s, v31.s[1]
+	WORD $0x4f9f1860 // fmla v0.4s, v3.4s, v31.s[2]
+	WORD $0x4f9f9021 // fmul v1.4s, v1.4s, v31.s[0]
+	WORD $0x4f9f1881 // fmla v1.4s, v4.4s, v31.s[2]
+	WORD $0x4fbf10c1 // fmla v1.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f5107 // fmls v7.4s, v8.4s, v31.s[0]
+	WORD $0x4fbf1847 // fmla v7.4s, v2.4s, v31.s[3]
+	WORD $0x4f9e1067 // fmla v7.4s, v3.4s, v30.s[0]
+	FMOVQ F0, 192(R15)
+	FMOVQ F1, 208(R15)
+	FMOVQ F7, 224(R15)
+	ADD R2, R12, R12
+	WORD $0x3cec6827 // ldr q7, [x1, x12]
+	WORD $0x3cec68a1 // ldr q1, [x5, x12]
+	WORD $0x3cec68c0 // ldr q0, [x6, x12]
+	WORD $0x3cec68e3 // ldr q3, [x7, x12]
+	WORD $0x3cec6902 // ldr q2, [x8, x12]
+	WORD $0x3cec6928 // ldr q8, [x9, x12]
+	WORD $0x3cec6946 // ldr q6, [x10, x12]
+	WORD $0x3cec6964 // ldr q4, [x11, x12]
+	WORD $0x4e20d425 // fadd v5.4s, v1.4s, v0.4s
+	WORD $0x4ea1d401 // fsub v1.4s, v0.4s, v1.4s
+	WORD $0x4e22d460 // fadd v0.4s, v3.4s, v2.4s
+	WORD $0x4ea2d462 // fsub v2.4s, v3.4s, v2.4s
+	WORD $0x4e26d503 // fadd v3.4s, v8.4s, v6.4s
+	WORD $0x4ea6d506 // fsub v6.4s, v8.4s, v6.4s
+	WORD $0x4f9f50a7 // fmls v7.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf1007 // fmla v7.4s, v0.4s, v31.s[1]
+	WORD $0x4f9f1867 // fmla v7.4s, v3.4s, v31.s[2]
+	WORD $0x4f9f9021 // fmul v1.4s, v1.4s, v31.s[0]
+	WORD $0x4f9f1841 // fmla v1.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf10c1 // fmla v1.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f50a4 // fmls v4.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf1804 // fmla v4.4s, v0.4s, v31.s[3]
+	WORD $0x4f9e1064 // fmla v4.4s, v3.4s, v30.s[0]
+	FMOVQ F7, 240(R15)
+	FMOVQ F1, 256(R15)
+	FMOVQ F4, 272(R15)
+	ADD R2, R12, R12
+	WORD $0x3cec6824 // ldr q4, [x1, x12]
+	WORD $0x3cec68a1 // ldr q1, [x5, x12]
+	WORD $0x3cec68c7 // ldr q7, [x6, x12]
+	WORD $0x3cec68e3 // ldr q3, [x7, x12]
+	WORD $0x3cec6900 // ldr q0, [x8, x12]
+	WORD $0x3cec6925 // ldr q5, [x9, x12]
+	WORD $0x3cec6946 // ldr q6, [x10, x12]
+	WORD $0x3cec6962 // ldr q2, [x11, x12]
+	WORD $0x4e27d428 // fadd v8.4s, v1.4s, v7.4s
+	WORD $0x4ea1d4e1 // fsub v1.4s, v7.4s, v1.4s
+	WORD $0x4e20d467 // fadd v7.4s, v3.4s, v0.4s
+	WORD $0x4ea0d460 // fsub v0.4s, v3.4s, v0.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4f9f5104 // fmls v4.4s, v8.4s, v31.s[0]
+	WORD $0x4fbf10e4 // fmla v4.4s, v7.4s, v31.s[1]
+	WORD $0x4f9f1864 // fmla v4.4s, v3.4s, v31.s[2]
+	WORD $0x4f9f9021 // fmul v1.4s, v1.4s, v31.s[0]
+	WORD $0x4f9f1801 // fmla v1.4s, v0.4s, v31.s[2]
+	WORD $0x4fbf10c1 // fmla v1.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f5102 // fmls v2.4s, v8.4s, v31.s[0]
+	WORD $0x4fbf18e2 // fmla v2.4s, v7.4s, v31.s[3]
+	WORD $0x4f9e1062 // fmla v2.4s, v3.4s, v30.s[0]
+	FMOVQ F4, 288(R15)
+	FMOVQ F1, 304(R15)
+	FMOVQ F2, 320(R15)
+	ADD R2, R12, R12
+	WORD $0x3cec6822 // ldr q2, [x1, x12]
+	WORD $0x3cec68a1 // ldr q1, [x5, x12]
+	WORD $0x3cec68c4 // ldr q4, [x6, x12]
+	WORD $0x3cec68e3 // ldr q3, [x7, x12]
+	WORD $0x3cec6907 // ldr q7, [x8, x12]
+	WORD $0x3cec6928 // ldr q8, [x9, x12]
+	WORD $0x3cec6946 // ldr q6, [x10, x12]
+	WORD $0x3cec6960 // ldr q0, [x11, x12]
+	WORD $0x4e24d425 // fadd v5.4s, v1.4s, v4.4s
+	WORD $0x4ea1d481 // fsub v1.4s, v4.4s, v1.4s
+	WORD $0x4e27d464 // fadd v4.4s, v3.4s, v7.4s
+	WORD $0x4ea7d467 // fsub v7.4s, v3.4s, v7.4s
+	WORD $0x4e26d503 // fadd v3.4s, v8.4s, v6.4s
+	WORD $0x4ea6d506 // fsub v6.4s, v8.4s, v6.4s
+	WORD $0x4f9f50a2 // fmls v2.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf1082 // fmla v2.4s, v4.4s, v31.s[1]
+	WORD $0x4f9f1862 // fmla v2.4s, v3.4s, v31.s[2]
+	WORD $0x4f9f9021 // fmul v1.4s, v1.4s, v31.s[0]
+	WORD $0x4f9f18e1 // fmla v1.4s, v7.4s, v31.s[2]
+	WORD $0x4fbf10c1 // fmla v1.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f50a0 // fmls v0.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf1880 // fmla v0.4s, v4.4s, v31.s[3]
+	WORD $0x4f9e1060 // fmla v0.4s, v3.4s, v30.s[0]
+	FMOVQ F2, 336(R15)
+	FMOVQ F1, 352(R15)
+	FMOVQ F0, 368(R15)
+	FMOVQ 0(R15), F0
+	FMOVQ 48(R15), F1
+	FMOVQ 96(R15), F2
+	FMOVQ 144(R15), F3
+	FMOVQ 192(R15), F4
+	FMOVQ 240(R15), F5
+	FMOVQ 288(R15), F6
+	FMOVQ 336(R15), F7
+	MOVD R3, R13
+	WORD $0x4e22d428 // fadd v8.4s, v1.4s, v2.4s
+	WORD $0x4ea1d441 // fsub v1.4s, v2.4s, v1.4s
+	WORD $0x4e24d462 // fadd v2.4s, v3.4s, v4.4s
+	WORD $0x4ea4d464 // fsub v4.4s, v3.4s, v4.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4f9f5100 // fmls v0.4s, v8.4s, v31.s[0]
+	WORD $0x4fbf1040 // fmla v0.4s, v2.4s, v31.s[1]
+	WORD $0x4f9f1860 // fmla v0.4s, v3.4s, v31.s[2]
+	WORD $0x4f9f9021 // fmul v1.4s, v1.4s, v31.s[0]
+	WORD $0x4f9f1881 // fmla v1.4s, v4.4s, v31.s[2]
+	WORD $0x4fbf10c1 // fmla v1.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f5107 // fmls v7.4s, v8.4s, v31.s[0]
+	WORD $0x4fbf1847 // fmla v7.4s, v2.4s, v31.s[3]
+	WORD $0x4f9e1067 // fmla v7.4s, v3.4s, v30.s[0]
+	FMOVQ 0(R13), F3
+	WORD $0x4e23d403 // fadd v3.4s, v0.4s, v3.4s
+	FMOVQ F3, 0(R13)
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	FMOVQ 0(R13), F3
+	WORD $0x4e23d423 // fadd v3.4s, v1.4s, v3.4s
+	FMOVQ F3, 0(R13)
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	FMOVQ 0(R13), F3
+	WORD $0x4e23d4e3 // fadd v3.4s, v7.4s, v3.4s
+	FMOVQ F3, 0(R13)
+	FMOVQ 16(R15), F3
+	FMOVQ 64(R15), F7
+	FMOVQ 112(R15), F1
+	FMOVQ 160(R15), F0
+	FMOVQ 208(R15), F2
+	FMOVQ 256(R15), F8
+	FMOVQ 304(R15), F6
+	FMOVQ 352(R15), F4
+	MOVD R3, R13
+	ADD R4, R13, R13
+	WORD $0x4e21d4e5 // fadd v5.4s, v7.4s, v1.4s
+	WORD $0x4ea7d427 // fsub v7.4s, v1.4s, v7.4s
+	WORD $0x4e22d401 // fadd v1.4s, v0.4s, v2.4s
+	WORD $0x4ea2d402 // fsub v2.4s, v0.4s, v2.4s
+	WORD $0x4e26d500 // fadd v0.4s, v8.4s, v6.4s
+	WORD $0x4ea6d506 // fsub v6.4s, v8.4s, v6.4s
+	WORD $0x4f9f50a3 // fmls v3.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf1023 // fmla v3.4s, v1.4s, v31.s[1]
+	WORD $0x4f9f1803 // fmla v3.4s, v0.4s, v31.s[2]
+	WORD $0x4f9f90e7 // fmul v7.4s, v7.4s, v31.s[0]
+	WORD $0x4f9f1847 // fmla v7.4s, v2.4s, v31.s[2]
+	WORD $0x4fbf10c7 // fmla v7.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f50a4 // fmls v4.4s, v5.4s, v31.s[0]
+	WORD $0x4fbf1824 // fmla v4.4s, v1.4s, v31.s[3]
+	WORD $0x4f9e1004 // fmla v4.4s, v0.4s, v30.s[0]
+	FMOVQ 0(R13), F0
+	WORD $0x4e20d460 // fadd v0.4s, v3.4s, v0.4s
+	FMOVQ F0, 0(R13)
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	FMOVQ 0(R13), F0
+	WORD $0x4e20d4e0 // fadd v0.4s, v7.4s, v0.4s
+	FMOVQ F0, 0(R13)
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	FMOVQ 0(R13), F0
+	WORD $0x4e20d480 // fadd v0.4s, v4.4s, v0.4s
+	FMOVQ F0, 0(R13)
+	FMOVQ 32(R15), F0
+	FMOVQ 80(R15), F4
+	FMOVQ 128(R15), F7
+	FMOVQ 176(R15), F3
+	FMOVQ 224(R15), F1
+	FMOVQ 272(R15), F5
+	FMOVQ 320(R15), F6
+	FMOVQ 368(R15), F2
+	MOVD R3, R13
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	WORD $0x4e27d488 // fadd v8.4s, v4.4s, v7.4s
+	WORD $0x4ea4d4e4 // fsub v4.4s, v7.4s, v4.4s
+	WORD $0x4e21d467 // fadd v7.4s, v3.4s, v1.4s
+	WORD $0x4ea1d461 // fsub v1.4s, v3.4s, v1.4s
+	WORD $0x4e26d4a3 // fadd v3.4s, v5.4s, v6.4s
+	WORD $0x4ea6d4a6 // fsub v6.4s, v5.4s, v6.4s
+	WORD $0x4f9f5100 // fmls v0.4s, v8.4s, v31.s[0]
+	WORD $0x4fbf10e0 // fmla v0.4s, v7.4s, v31.s[1]
+	WORD $0x4f9f1860 // fmla v0.4s, v3.4s, v31.s[2]
+	WORD $0x4f9f9084 // fmul v4.4s, v4.4s, v31.s[0]
+	WORD $0x4f9f1824 // fmla v4.4s, v1.4s, v31.s[2]
+	WORD $0x4fbf10c4 // fmla v4.4s, v6.4s, v31.s[1]
+	WORD $0x4f9f5102 // fmls v2.4s, v8.4s, v31.s[0]
+	WORD $0x4fbf18e2 // fmla v2.4s, v7.4s, v31.s[3]
+	WORD $0x4f9e1062 // fmla v2.4s, v3.4s, v30.s[0]
+	FMOVQ 0(R13), F3
+	WORD $0x4e23d403 // fadd v3.4s, v0.4s, v3.4s
+	FMOVQ F3, 0(R13)
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	FMOVQ 0(R13), F3
+	WORD $0x4e23d483 // fadd v3.4s, v4.4s, v3.4s
+	FMOVQ F3, 0(R13)
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	ADD R4, R13, R13
+	FMOVQ 0(R13), F3
+	WORD $0x4e23d443 // fadd v3.4s, v2.4s, v3.4s
+	FMOVQ F3, 0(R13)
+	ADD $16, R1, R1
+	ADD $16, R5, R5
+	ADD $16, R6, R6
+	ADD $16, R7, R7
+	ADD $16, R8, R8
+	ADD $16, R9, R9
+	ADD $16, R10, R10
+	ADD $16, R11, R11
+	ADD $16, R3, R3
+	SUBS $1, R14, R14
 	BNE quarter
 	SUBS $1, R0, R0
 	BNE tile

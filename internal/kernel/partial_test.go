@@ -134,7 +134,7 @@ func TestPlansOfPartialSets(t *testing.T) {
 			if got := thisMachine(); got != want {
 				t.Errorf("%s: plans are made for %+v, want %+v", p.Name(), got, want)
 			}
-			if got, want := plansOfD(thisMachine(), 8, 224, 2, false), plansOfD(want, 8, 224, 2, false); got != want {
+			if got, want := plansOfD(thisMachine(), 8, 224, 2, Inference), plansOfD(want, 8, 224, 2, Inference); got != want {
 				t.Errorf("%s: plans of D are\n%s\nwant\n%s", p.Name(), got, want)
 			}
 		}
@@ -231,7 +231,7 @@ func TestPartialSetsRunLayers(t *testing.T) {
 		for _, c := range cases {
 			all = append(all, layerIn(t, plain{}, c, threads))
 		}
-		for _, p := range []Winograd{{Form{4, 3}, 5, byPanel, false}, {Form{4, 3}, 7, sharedV, false}} {
+		for _, p := range trainingPlans()[1:4] {
 			all = append(all, newTrainingRig(cases[1], p, threads).step(t)...)
 		}
 		for _, p := range []Winograd{{Form{6, 3}, 4, byPosition, true}, {Form{4, 3}, 4, byPanel, true}} {

@@ -36,11 +36,11 @@ var layersOfD = []struct {
 
 // plansOfD lists the plans of D's layers on m, separated by semicolons: "6/28 by panel"
 // is F(6×6,·) in blocks of 28 tiles.
-func plansOfD(m machine, n, side, threads int, train bool) string {
+func plansOfD(m machine, n, side, threads int, purpose Purpose) string {
 	var plans []string
 	for _, l := range layersOfD {
 		plan := "direct"
-		if p, ok := l.g.planWinograd(m, n, side, side, threads, train); ok {
+		if p, ok := l.g.planWinograd(m, n, side, side, threads, purpose); ok {
 			plan = fmt.Sprintf("%d/%d %v", p.M, p.Tiles, p.Order)
 		}
 		plans = append(plans, plan)
@@ -59,13 +59,12 @@ func TestPlansOfD(t *testing.T) {
 		for _, threads := range []int{1, 2, 8} {
 			for _, c := range []struct {
 				n, side int
-				train   bool
-			}{{1, 224, false}, {8, 224, false}, {1, 384, false}, {1, 224, true}, {8, 224, true}} {
-				pass := "inference"
-				if c.train {
-					pass = "training"
-				}
-				fmt.Fprintf(&got, "%s, %d threads, %s of %d × %d: %s\n", m.name, threads, pass, c.n, c.side, plansOfD(m.machine, c.n, c.side, threads, c.train))
+				purpose Purpose
+			}{
+				{1, 224, Inference}, {8, 224, Inference}, {1, 384, Inference}, {1, 224, Training}, {8, 224, Training}, {8, 224, Training4},
+			} {
+				pass := [...]string{"inference", "training", "training by F(4×4,3×3)"}[c.purpose]
+				fmt.Fprintf(&got, "%s, %d threads, %s of %d × %d: %s\n", m.name, threads, pass, c.n, c.side, plansOfD(m.machine, c.n, c.side, threads, c.purpose))
 			}
 		}
 	}

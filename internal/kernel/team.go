@@ -10,7 +10,7 @@ import (
 
 // Task is work in independent parts. Part does part i; slot is the number of the thread
 // that does it, by which a task finds the thread's scratch memory. The result of a part
-// must not depend on slot.
+// must not depend on slot. Parts run with denormal numbers flushed to zero (see flushing).
 type Task interface {
 	Part(slot, i int)
 }
@@ -103,6 +103,7 @@ func (s *share) take(last bool) (i int, ok bool) {
 func (t *Team) Run(n int, task Task) {
 	helpers := min(t.threads, n) - 1
 	if helpers <= 0 {
+		defer beginFlushing().end()
 		for i := range n {
 			task.Part(0, i)
 		}
@@ -177,7 +178,9 @@ func lookFor(found func() bool) {
 	}
 }
 
+// work does parts until none is left.
 func (j *job) work(slot int) {
+	defer beginFlushing().end()
 	for turn := range j.shares {
 		s := &j.shares[(slot+turn)%len(j.shares)]
 		for {

@@ -28,11 +28,17 @@ func newTrainingRig(c convCase, p Winograd, threads int) *trainingRig {
 	return r
 }
 
+// trainingPlans are plans of the forms that train, with whole and with narrow tiles.
+func trainingPlans() []Winograd {
+	four, six := Form{4, 3}, Form{6, 3}
+	return []Winograd{{four, 5, byPanel, false}, {four, 7, sharedV, true}, {six, 5, byPanel, true}, {six, 3, sharedV, false}, {six, 1000, byPosition, true}}
+}
+
 func eachTrainingRig(t *testing.T, f func(t *testing.T, r *trainingRig)) {
 	eachISA(t, func(t *testing.T) {
 		for _, c := range winoCases {
-			for _, p := range []Winograd{{Form{4, 3}, 5, byPanel, false}, {Form{4, 3}, 7, sharedV, false}} {
-				t.Run(fmt.Sprintf("%v/%v", c, p.Order), func(t *testing.T) { f(t, newTrainingRig(c, p, 3)) })
+			for _, p := range trainingPlans() {
+				t.Run(fmt.Sprintf("%v/%v", c, p), func(t *testing.T) { f(t, newTrainingRig(c, p, 3)) })
 			}
 		}
 	})

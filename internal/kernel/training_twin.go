@@ -68,50 +68,52 @@ func rgbWgradTwin(cols, h, w int, x []float32, xRow int, dy []float32, dyRow, dy
 	}
 }
 
-// winoOutputHitsTwin transforms products of F(4) back to outputs, adds the bias, and takes
+// winoOutputHitsTwin transforms products back to tiles of outputs, adds the bias, and takes
 // the maximum of every 2×2 outputs and of lo, with the masks of where it came from;
 // hitsRow counts masks.
-func winoOutputHitsTwin(tiles int, p []float32, pStride int, y []float32, yRow int, hits []uint16, hitsRow int, bias []float32, lo float32) {
-	eachOutput(tiles, p, pStride, func(t, l int, o [8][8]float32) {
-		for i := range 2 {
-			for j := range 2 {
-				b := bias[l]
+func winoOutputHitsTwin(f tile, tiles int, p []float32, pStride int, y []float32, yRow int, hits []uint16, hitsRow int, bias []float32, lo float32) {
+	eachOutput(f, tiles, p, pStride, func(t, l int, o [8][8]float32) {
+		for i := range f.rows / 2 {
+			for j := range f.cols / 2 {
+				b, at := bias[l], t*f.cols/2+j
 				v := [4]float32{o[2*i][2*j] + b, o[2*i][2*j+1] + b, o[2*i+1][2*j] + b, o[2*i+1][2*j+1] + b}
 				top := max(v[0], v[1], v[2], v[3])
-				y[i*yRow+(2*t+j)*Block+l] = max(top, lo)
-				hitsTwin(v, top, lo, hits[i*hitsRow+4*(2*t+j):], l)
+				y[i*yRow+at*Block+l] = max(top, lo)
+				hitsTwin(v, top, lo, hits[i*hitsRow+4*at:], l)
 			}
 		}
 	})
 }
 
-// winoOutputMaskTwin transforms products of F(4) back to outputs where x is positive;
+// winoOutputMaskTwin transforms products back to tiles of outputs where x is positive;
 // the others are zero.
-func winoOutputMaskTwin(tiles int, p []float32, pStride int, y []float32, yRow int, x []float32, xRow int) {
-	eachOutput(tiles, p, pStride, func(t, l int, o [8][8]float32) {
-		for i := range 4 {
-			for j := range 4 {
-				if !(x[i*xRow+(4*t+j)*Block+l] > 0) {
+func winoOutputMaskTwin(f tile, tiles int, p []float32, pStride int, y []float32, yRow int, x []float32, xRow int) {
+	eachOutput(f, tiles, p, pStride, func(t, l int, o [8][8]float32) {
+		for i := range f.rows {
+			for j := range f.cols {
+				at := (t*f.cols+j)*Block + l
+				if !(x[i*xRow+at] > 0) {
 					o[i][j] = 0
 				}
-				y[i*yRow+(4*t+j)*Block+l] = o[i][j]
+				y[i*yRow+at] = o[i][j]
 			}
 		}
 	})
 }
 
-// eachOutput calls f with F(4)'s output transform of every tile and lane.
-func eachOutput(tiles int, p []float32, pStride int, f func(t, l int, o [8][8]float32)) {
-	const n = 6
-	for t := range tiles {
+// eachOutput calls f with the output transform of every tile and lane.
+func eachOutput(t tile, tiles int, p []float32, pStride int, f func(i, l int, o [8][8]float32)) {
+	down, along := t.sides()
+	n := t.side()
+	for i := range tiles {
 		for l := range Block {
 			var d [8][8]float32
-			for i := range n {
-				for j := range n {
-					d[i][j] = p[(i*n+j)*pStride+t*Block+l]
+			for r, pr := range down.points {
+				for c, pc := range along.points {
+					d[r][c] = p[(pr*n+pc)*pStride+i*Block+l]
 				}
 			}
-			f(t, l, sandwich(wino4Matrices.at, d, wino4Matrices.at))
+			f(i, l, sandwich(down.at, d, along.at))
 		}
 	}
 }

@@ -94,8 +94,18 @@ func rgbGradAgainstTwin(t *testing.T, s *ISA, mem memory) {
 // outputsAgainstTwin uses whole numbers: the transform is exact on them, and maxima are
 // often equal.
 func outputsAgainstTwin(t *testing.T, s *ISA, mem memory) {
+	for _, f := range forms {
+		for _, tile := range f.tiles() {
+			if f.trains() {
+				tileOutputsAgainstTwin(t, s, mem, tile)
+			}
+		}
+	}
+}
+
+func tileOutputsAgainstTwin(t *testing.T, s *ISA, mem memory, f tile) {
 	rng := rand.New(rand.NewPCG(47, 48))
-	const m, n = 4, 6
+	n := f.side()
 	for tiles := 1; tiles <= 4; tiles++ {
 		for _, gap := range []int{0, 1} {
 			for _, lo := range []float32{0, -inf} {
@@ -105,23 +115,24 @@ func outputsAgainstTwin(t *testing.T, s *ISA, mem memory) {
 					p[i] = float32(math.Round(float64(p[i]) / 3))
 				}
 				bias := mem.floats(integers(rng, Block))
-				row, hitsRow := 2*tiles*Block+gap, 8*tiles+gap
-				y, hits := mem.floats(filled(row+2*tiles*Block, nan)), masksIn(mem, anyMasks(rng, hitsRow+8*tiles))
+				width, height := f.cols/2*tiles, f.rows/2
+				row, hitsRow := width*Block+gap, 4*width+gap
+				y, hits := mem.floats(filled((height-1)*row+width*Block, nan)), masksIn(mem, anyMasks(rng, (height-1)*hitsRow+4*width))
 				wantY, wantHits := plain{}.floats(y), slices.Clone(hits)
-				s.winoOutputHits(tiles, p, stride, y, row, hits, hitsRow, bias, lo)
-				winoOutputHitsTwin(tiles, p, stride, wantY, row, wantHits, hitsRow, bias, lo)
-				name := fmt.Sprintf("%d tiles, gap %d, lo %g", tiles, gap, lo)
+				s.winoOutputHits(f, tiles, p, stride, y, row, hits, hitsRow, bias, lo)
+				winoOutputHitsTwin(f, tiles, p, stride, wantY, row, wantHits, hitsRow, bias, lo)
+				name := fmt.Sprintf("%v, %d tiles, gap %d, lo %g", f, tiles, gap, lo)
 				checkBits(t, "winoOutputHits, "+name, y, wantY)
 				if !slices.Equal(hits, wantHits) {
 					t.Fatalf("winoOutputHits, %s: masks %04x, want %04x", name, hits, wantHits)
 				}
 
-				row, xRow := m*tiles*Block+gap, m*tiles*Block+3*gap
-				x := mem.floats(tied(rng, (m-1)*xRow+m*tiles*Block))
-				dx := mem.floats(filled((m-1)*row+m*tiles*Block, nan))
+				row, xRow := f.cols*tiles*Block+gap, f.cols*tiles*Block+3*gap
+				x := mem.floats(tied(rng, (f.rows-1)*xRow+f.cols*tiles*Block))
+				dx := mem.floats(filled((f.rows-1)*row+f.cols*tiles*Block, nan))
 				want := plain{}.floats(dx)
-				s.winoOutputMask(tiles, p, stride, dx, row, x, xRow)
-				winoOutputMaskTwin(tiles, p, stride, want, row, x, xRow)
+				s.winoOutputMask(f, tiles, p, stride, dx, row, x, xRow)
+				winoOutputMaskTwin(f, tiles, p, stride, want, row, x, xRow)
 				checkBits(t, "winoOutputMask, "+name, dx, want)
 				mem.release()
 			}

@@ -12,6 +12,9 @@ type Form struct{ M, R int }
 // forms lists the forms that have kernels.
 var forms = [...]Form{{4, 3}, {6, 3}, {4, 5}, {2, 7}}
 
+// trains reports whether the form has kernels of training.
+func (f Form) trains() bool { return f.R == 3 }
+
 // index is the form's index in forms.
 func (f Form) index() int { return slices.Index(forms[:], f) }
 
@@ -119,6 +122,10 @@ func (p Winograd) pays(g Conv, h, w int) bool {
 	return float64(th*tw*p.positions())*minGain < float64(p.R*p.R*oh*ow)
 }
 
+// pastCaches is the length, in floats, of transformed weights that are written past the caches:
+// those that the third-level cache couldn't hold until they are read.
+func pastCaches() int { return machineCaches().l3 / 8 }
+
 // filterTask transforms the weights of a panel.
 type filterTask struct {
 	isa     *ISA
@@ -138,7 +145,7 @@ func (t *filterTask) Part(_, panel int) {
 	stride := blocks(t.g.C) * Block * Panel
 	src := t.weights[panel*t.p.R*t.p.R*stride:]
 	dst := t.u[panel*t.p.positions()*stride:]
-	t.isa.winoWeights(t.p.Form, stride/Block, src, stride, dst, stride)
+	t.isa.winoWeights(t.p.Form, len(t.u) > pastCaches(), stride/Block, src, stride, dst, stride)
 }
 
 // winoTask computes the forward pass. It runs once over tile blocks, or, where threads share
@@ -328,10 +335,10 @@ func (t *winoTask) transform(count int, products []float32, pStride int, s segme
 	tx := s.tx + first
 	switch {
 	case t.hits != nil:
-		t.transformHits(count, products, pStride, s.n, b, s.ty, tx, bias, y, yRow, masks)
+		t.transformHits(count, products, pStride, s, b, tx, bias, y, yRow, masks)
 	case t.mask != nil:
 		x := t.mask
-		t.isa.winoOutputMask(count, products, pStride, y, yRow, x.Data[x.At(s.n, b, s.ty*t.p.M, tx*t.p.M):], x.rowLen())
+		t.isa.winoOutputMask(s.tile, count, products, pStride, y, yRow, x.Data[x.At(s.n, b, s.ty*t.p.M, tx*t.p.M):], x.rowLen())
 	default:
 		t.isa.winoOutput(s.tile, t.pool, count, products, pStride, y, yRow, bias, t.lo)
 	}

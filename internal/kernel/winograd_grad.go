@@ -76,7 +76,7 @@ func (p Winograd) gradScratch(g Conv, n, h, w, threads int) Scratch {
 // WinogradBackwardWeights adds the gradient of the transformed weights to du, of length
 // [Winograd.FilterLen]; with fresh, it replaces what du holds. The sum goes on in image
 // order. It also adds the gradient of the bias to db, unless db is nil. x and dy have the
-// borders of [Work.WinogradForward]'s input, and p is F(4×4,3×3).
+// borders of [Work.WinogradForward]'s input, and p is of 3×3 filters.
 func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, fresh bool, du, db []float32) {
 	t := &w.winoGradT
 	*t = winoGradTask{isa: Current(), p: p, g: g, x: x, dy: dy, fresh: fresh, du: du, db: db}
@@ -133,7 +133,7 @@ func (t *winoGradTask) input(b int) {
 	m, tiles := t.p.M, t.tiles.count()
 	stride := t.p.inputStride(t.g, tiles)
 	t.tiles.segments(func(s segment) {
-		t.isa.winoInput(s.tile, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-1, s.tx*m-1):], t.x.rowLen(), t.v[(b*tiles+s.off)*Block:], stride)
+		t.isa.winoInput(s.tile, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-1, s.tx*m-1):], t.x.rowLen(), t.v[(b*tiles+s.turn)*Block:], stride)
 	})
 }
 
@@ -142,10 +142,10 @@ func (t *winoGradTask) output(b int, d []float32, bias bool) {
 	m, tiles := t.p.M, t.tiles.count()
 	stride := t.p.inputStride(Conv{C: t.g.K}, tiles)
 	t.tiles.segments(func(s segment) {
-		d := d[(b*tiles+s.off)*Block:]
-		t.isa.winoGrad(s.count, t.dy.Data[t.dy.At(s.n, b, s.ty*m, s.tx*m):], t.dy.rowLen(), d, stride)
+		d := d[(b*tiles+s.turn)*Block:]
+		t.isa.winoGrad(s.tile, s.count, t.dy.Data[t.dy.At(s.n, b, s.ty*m, s.tx*m):], t.dy.rowLen(), d, stride)
 		if bias && t.db != nil {
-			t.biasGrad(s, b, d[onesPosition*stride:])
+			t.biasGrad(s, b, d[t.p.ones()*stride:])
 		}
 	})
 }
@@ -162,12 +162,15 @@ func (t *winoGradTask) product(pos, panel, c0, c1 int, d []float32) {
 	if t.fresh && t.tiles.t0 == 0 {
 		flags = overwrite
 	}
-	for t0 := 0; t0 < tiles; t0 += gradRun {
-		n := min(gradRun, tiles-t0)
+	t.tiles.rectangles(pos, gradRun, func(r rectangle) {
+		row := r.stride * Block
 		for b := c0; b < c1; b++ {
-			t.isa.weightGrad(nb, 1, n, v[(b*tiles+t0)*Block:], 0, d[t0*Block:], 0, tiles*Block, du[b*Block*Panel:], flags)
+			t.isa.weightGrad(nb, r.rows, r.cols, v[(b*tiles+r.first)*Block:], row, d[r.first*Block:], row, tiles*Block, du[b*Block*Panel:], flags)
 		}
 		flags = accumulate
+	})
+	if flags == overwrite { // no tile of the block has the position
+		clear(du[c0*Block*Panel : c1*Block*Panel])
 	}
 }
 
@@ -175,9 +178,8 @@ func (t *winoGradTask) product(pos, panel, c0, c1 int, d []float32) {
 // in-channels before the next ones: their 14 KiB of Ŷ stay in the first-level cache.
 const gradRun = 112
 
-// onesPosition is the position of the point 1 in both directions, where Ŷ is the sum of
-// the tile.
-const onesPosition = 7
+// ones is the position of the point 1 in both directions, where Ŷ is the sum of the tile.
+func (f Form) ones() int { return f.side() + 1 }
 
 // biasGrad sums a run of tiles, and adds the sum to db at the end of an image.
 func (t *winoGradTask) biasGrad(s segment, b int, ones []float32) {
@@ -239,12 +241,12 @@ func (t *foldTask) Part(slot, i int) {
 		for tap := range 9 {
 			clear(t.dw[at+tap*stride:][:length])
 		}
-		t.isa.winoWeightsGrad(length/Block, du, stride, t.dw[at:], stride)
+		t.isa.winoWeightsGrad(t.p.Form, length/Block, du, stride, t.dw[at:], stride)
 		return
 	}
 	dw, u := t.w.local[slot][:9*length], t.update
 	clear(dw)
-	t.isa.winoWeightsGrad(length/Block, du, stride, dw, length)
+	t.isa.winoWeightsGrad(t.p.Form, length/Block, du, stride, dw, length)
 	for tap := range 9 {
 		w, v := u.Weights[at+tap*stride:][:length], u.Velocity[at+tap*stride:][:length]
 		t.isa.sgdBlocks(length/Block, w, v, dw[tap*length:][:length], u.Rate, u.Momentum, u.Decay)
@@ -298,7 +300,7 @@ func (t *turnFilterTask) Part(slot, i int) {
 			}
 		}
 	}
-	t.isa.winoWeights(t.p.Form, n*tile/Block, local, n*tile, t.u[(panel*t.p.positions()*kb+k0)*tile:], kb*tile)
+	t.isa.winoWeights(t.p.Form, len(t.u) > pastCaches(), n*tile/Block, local, n*tile, t.u[(panel*t.p.positions()*kb+k0)*tile:], kb*tile)
 }
 
 // WinogradBackwardData computes dx from dy with packed weights: the forward pass with
@@ -328,18 +330,18 @@ func (w *Work) filter(p Winograd, g Conv, weights []float32) []float32 {
 
 // transformHits is transform with pooling that records where the maxima came from. Masks
 // of tiles that reach beyond y go through scratch, as the outputs do.
-func (t *winoTask) transformHits(count int, products []float32, pStride, n, b, ty, tx int, bias, y []float32, yRow int, scratch []float32) {
+func (t *winoTask) transformHits(count int, products []float32, pStride int, s segment, b, tx int, bias, y []float32, yRow int, scratch []float32) {
 	h := t.hits
-	y0, x0 := 2*ty, 2*tx
+	y0, x0, height, width := s.ty*t.p.M/2, tx*t.p.M/2, s.rows/2, s.cols/2
 	if scratch == nil {
-		t.isa.winoOutputHits(count, products, pStride, y, yRow, h.Data[h.At(n, b, y0, x0):], 4*h.W, bias, t.lo)
+		t.isa.winoOutputHits(s.tile, count, products, pStride, y, yRow, h.Data[h.At(s.n, b, y0, x0):], 4*h.W, bias, t.lo)
 		return
 	}
-	row := 4 * 2 * count
-	masks := unsafe.Slice((*uint16)(unsafe.Pointer(&scratch[0])), 2*row)
-	t.isa.winoOutputHits(count, products, pStride, y, yRow, masks, row, bias, t.lo)
-	width := min(2*count, h.W-x0)
-	for r := 0; r < 2 && y0+r < h.H && width > 0; r++ {
-		copy(h.Data[h.At(n, b, y0+r, x0):][:4*width], masks[r*row:])
+	row := 4 * width * count
+	masks := unsafe.Slice((*uint16)(unsafe.Pointer(&scratch[0])), height*row)
+	t.isa.winoOutputHits(s.tile, count, products, pStride, y, yRow, masks, row, bias, t.lo)
+	inside := min(width*count, h.W-x0)
+	for r := 0; r < height && y0+r < h.H && inside > 0; r++ {
+		copy(h.Data[h.At(s.n, b, y0+r, x0):][:4*inside], masks[r*row:])
 	}
 }

@@ -41,9 +41,14 @@ func winogradInBounds(s *ISA, f Form, tiles int, mem memory) {
 		s.winoOutput(t, true, tiles, positions(), stride, image(t.rows/2, tiles*t.cols/2), row, mem.floats(randoms(rng, Block)), 0)
 		mem.release()
 	}
-	s.winoWeights(f, tiles, taps(), stride, positions(), stride)
-	if f == (Form{4, 3}) {
-		s.winoGrad(tiles, image(m, tiles*m), row, positions(), stride)
-		s.winoWeightsGrad(tiles, positions(), stride, taps(), stride)
+	for _, past := range []bool{false, true} {
+		s.winoWeights(f, past, tiles, taps(), stride, positions(), stride)
 	}
+	if !f.trains() {
+		return
+	}
+	for _, t := range f.tiles() {
+		s.winoGrad(t, tiles, image(t.rows, tiles*t.cols), row, positions(), stride)
+	}
+	s.winoWeightsGrad(f, tiles, positions(), stride, taps(), stride)
 }

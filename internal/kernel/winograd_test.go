@@ -70,13 +70,16 @@ func transformsAgainstTwins(t *testing.T, s *ISA, f Form, tiles int) {
 	}
 	g := randoms(rng, f.R*f.R*stride)
 	compare("weights", n*n*stride, func(d []float32) { winoWeightsTwin(f, tiles, g, stride, d, stride) },
-		func(d []float32) { s.winoWeights(f, tiles, g, stride, d, stride) })
-	if f == (Form{4, 3}) {
-		compare("grad", n*n*stride, func(d []float32) { winoGradTwin(tiles, x, row, d, stride) },
-			func(d []float32) { s.winoGrad(tiles, x, row, d, stride) })
-		compare("weights grad", 9*stride, func(d []float32) { winoWeightsGradTwin(tiles, p, stride, d, stride) },
-			func(d []float32) { s.winoWeightsGrad(tiles, p, stride, d, stride) })
+		func(d []float32) { s.winoWeights(f, false, tiles, g, stride, d, stride) })
+	if !f.trains() {
+		return
 	}
+	for _, tile := range f.tiles() {
+		compare(fmt.Sprintf("%d×%d outputs: grad", tile.rows, tile.cols), n*n*stride, func(d []float32) { winoGradTwin(tile, tiles, x, row, d, stride) },
+			func(d []float32) { s.winoGrad(tile, tiles, x, row, d, stride) })
+	}
+	compare("weights grad", 9*stride, func(d []float32) { winoWeightsGradTwin(f, tiles, p, stride, d, stride) },
+		func(d []float32) { s.winoWeightsGrad(f, tiles, p, stride, d, stride) })
 }
 
 var winoCases = []convCase{
@@ -222,15 +225,17 @@ func checkBorder(t *testing.T, a *Act) {
 func TestWinogradBackward(t *testing.T) {
 	eachISA(t, func(t *testing.T) {
 		for _, c := range winoCases {
-			for _, threads := range []int{1, 2, 3} { // two have an algorithm of their own
-				t.Run(fmt.Sprintf("%v/threads%d", c, threads), func(t *testing.T) { testWinogradBackward(t, c, threads) })
+			for _, p := range trainingPlans() {
+				for _, threads := range []int{1, 2, 3} { // two have an algorithm of their own
+					t.Run(fmt.Sprintf("%v/%v/threads%d", c, p, threads), func(t *testing.T) { testWinogradBackward(t, c, p, threads) })
+				}
 			}
 		}
 	})
 }
 
-func testWinogradBackward(t *testing.T, c convCase, threads int) {
-	g, p := c.g, Winograd{Form{4, 3}, 5, byPanel, false}
+func testWinogradBackward(t *testing.T, c convCase, p Winograd, threads int) {
+	g := c.g
 	rng := rand.New(rand.NewPCG(2, uint64(g.C*1000+g.K)))
 	xs, ws, dys := randoms(rng, c.n*g.C*c.h*c.w), randoms(rng, g.K*g.C*9), randoms(rng, c.n*g.K*c.h*c.w)
 	weights := make([]float32, g.WeightLen())
@@ -276,4 +281,26 @@ func testWinogradBackward(t *testing.T, c convCase, threads int) {
 			t.Fatalf("du[%d] is %g in micro-batches, %g at once", i, parts[i], du[i])
 		}
 	}
+}
+
+// TestWeightsPastTheCaches: transformed weights that go past the caches have the bits of those
+// that don't, and so have those at addresses where they can't.
+func TestWeightsPastTheCaches(t *testing.T) {
+	eachISA(t, func(t *testing.T) {
+		s := Current()
+		rng := rand.New(rand.NewPCG(9, 9))
+		for _, f := range forms {
+			for _, blocks := range []int{1, 2, 7} {
+				stride := (blocks + 1) * Block
+				g, length := randoms(rng, f.R*f.R*stride), f.side()*f.side()*stride
+				want := Alloc(length)
+				s.winoWeights(f, false, blocks, g, stride, want, stride)
+				for _, at := range []int{0, 1} { // whole cache lines, and none
+					got := Alloc(length + 1)[at:][:length]
+					s.winoWeights(f, true, blocks, g, stride, got, stride)
+					checkBits(t, fmt.Sprintf("%v, %d blocks, from float %d on", f, blocks, at), got, want)
+				}
+			}
+		}
+	})
 }

@@ -106,11 +106,47 @@ func (b *tileBlock) with(pos int) (first, count int) {
 	}
 }
 
+// rectangle is rows of adjacent tiles, from tile first of the block on in image order; the
+// rows are stride tiles apart.
+type rectangle struct{ first, rows, cols, stride int }
+
+// rectangles calls f, in image order, for the tiles that have a position, at most about most
+// of them at a time.
+func (b *tileBlock) rectangles(pos, most int, f func(r rectangle)) {
+	w, height := b.w, b.h // tiles that have it
+	if b.least(pos%b.side()) > b.cols {
+		w--
+	}
+	if b.least(pos/b.side()) > b.rows {
+		height--
+	}
+	if w == b.w && height == b.h {
+		for t := 0; t < b.count(); t += most {
+			f(rectangle{t, 1, min(most, b.count()-t), 0})
+		}
+		return
+	}
+	for t := b.t0; t < b.t1 && w > 0; {
+		_, ty, tx := pixel(t, b.h, b.w)
+		r := rectangle{t - b.t0, 1, min(w-tx, b.t1-t), b.w}
+		if whole := (b.t1 - t) / b.w; tx == 0 && whole > 0 {
+			r.rows = min(whole, height-ty, max(1, most/w))
+			r.cols = w
+		}
+		if ty < height && r.cols > 0 {
+			f(r)
+			t += (r.rows - 1) * b.w
+		}
+		t += b.w - tx // to the next row of tiles
+	}
+}
+
 // segment is a run of like tiles of one tile row of an image.
 type segment struct {
 	tile
 	n, ty, tx, count int
 	off              int // index of the first one in the block
+	turn             int // the same where tiles are in image order
 }
 
 func (s segment) low() int   { return bit(s.rows < s.M) }
@@ -128,7 +164,7 @@ func (b *tileBlock) segments(f func(s segment)) {
 	next := b.first
 	for t := b.t0; t < b.t1; {
 		n, ty, tx := pixel(t, b.h, b.w)
-		s := segment{tile{b.Form, b.M, b.M}, n, ty, tx, min(b.w-tx, b.t1-t), 0}
+		s := segment{tile{b.Form, b.M, b.M}, n, ty, tx, min(b.w-tx, b.t1-t), 0, t - b.t0}
 		if ty == b.h-1 {
 			s.rows = b.rows
 		}

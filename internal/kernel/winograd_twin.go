@@ -179,9 +179,6 @@ func (t tile) sides() (down, along tileSide) {
 	return all[i][rows], all[i][cols]
 }
 
-// The matrices of the adjoints.
-var wino4A, wino4Gt = transposed(wino4Matrices.at), transposed(wino4Matrices.g)
-
 // sandwich computes L·d·Rᵀ.
 func sandwich(l [][]float32, d [8][8]float32, r [][]float32) (out [8][8]float32) {
 	var t [8][8]float32
@@ -289,30 +286,33 @@ func winoWeightsTwin(f Form, count int, g []float32, gStride int, u []float32, u
 	}
 }
 
-// winoGradTwin is the adjoint of F(4)'s output transform: v = A·dy·Aᵀ of tiles of 4×4.
-func winoGradTwin(tiles int, dy []float32, dyRow int, v []float32, vStride int) {
-	const m, n = 4, 6
+// winoGradTwin is the adjoint of the output transform: v = A·dy·Aᵀ of tiles of outputs.
+func winoGradTwin(f tile, tiles int, dy []float32, dyRow int, v []float32, vStride int) {
+	down, along := f.sides()
+	left, right := transposed(down.at), transposed(along.at)
+	n := f.side()
 	for t := range tiles {
 		for l := range Block {
 			var d [8][8]float32
-			for i := range m {
-				for j := range m {
-					d[i][j] = dy[i*dyRow+(t*m+j)*Block+l]
+			for i := range f.rows {
+				for j := range f.cols {
+					d[i][j] = dy[i*dyRow+(t*f.cols+j)*Block+l]
 				}
 			}
-			o := sandwich(wino4A, d, wino4A)
-			for i := range n {
-				for j := range n {
-					v[(i*n+j)*vStride+t*Block+l] = o[i][j]
+			o := sandwich(left, d, right)
+			for i, pi := range down.points {
+				for j, pj := range along.points {
+					v[(pi*n+pj)*vStride+t*Block+l] = o[i][j]
 				}
 			}
 		}
 	}
 }
 
-// winoWeightsGradTwin is the adjoint of F(4)'s weight transform: dw += Gᵀ·du·G.
-func winoWeightsGradTwin(count int, du []float32, duStride int, dw []float32, dwStride int) {
-	const n = 6
+// winoWeightsGradTwin is the adjoint of the weight transform of 3×3 filters:
+// dw += Gᵀ·du·G.
+func winoWeightsGradTwin(f Form, count int, du []float32, duStride int, dw []float32, dwStride int) {
+	n, gt := f.side(), transposed(matricesOf(f).g)
 	for at := range count * Block {
 		var d [8][8]float32
 		for i := range n {
@@ -320,7 +320,7 @@ func winoWeightsGradTwin(count int, du []float32, duStride int, dw []float32, dw
 				d[i][j] = du[(i*n+j)*duStride+at]
 			}
 		}
-		o := sandwich(wino4Gt, d, wino4Gt)
+		o := sandwich(gt, d, gt)
 		for i := range 3 {
 			for j := range 3 {
 				dw[(3*i+j)*dwStride+at] += o[i][j]

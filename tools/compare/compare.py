@@ -5,25 +5,29 @@
 
 sets the other libraries (the peers) up, builds vgg, runs all of them in turns, and writes
 tables of times, peak memory and ratios into docs/performance.md, between markers. It needs
-Linux, Go and Python 3.9. The peers come from Debian 12 (python3-torch; libdnnl-dev and g++;
-libopenblas0-openmp) and npm (onnxruntime-node), and go into
-${XDG_CACHE_HOME:-~/.cache}/vgg-compare. As root it installs missing Debian packages;
-otherwise it lists them. A peer that cannot be set up is named and left out. The machine
+Linux, Go and Python 3.9. The peers are the newest versions by pip, in a venv, but oneDNN, which
+is Debian 12's (libdnnl-dev and g++). All go
+into ${XDG_CACHE_HOME:-~/.cache}/vgg-compare, with 3 GB of models. As root it installs missing
+Debian packages; otherwise it lists them. A peer that cannot be set up is named and left out. The machine
 should be idle: the tables show how busy other processes were.
 
 Fairness. All have the same network with random He weights, fp32, two threads and inputs
 of the same shape. One pass from the image tensor to class scores is timed, or one training
 step (forward, cross-entropy, backward, SGD with momentum and weight decay, dropout on),
-after some passes of warm-up. Two never run at once, and the order changes from round to
+after some passes of warm-up. Before that, every peer must give vgg's answer for one picture, by
+the same weights. Two never run at once, and the order changes from round to
 round. Each peer runs in its fastest configuration that was found:
   ONNX Runtime  two intra-op threads, all graph optimisations, shapes known in advance
+  OpenVINO      the CPU's plug-in, fp32 asked for, one stream, latency, static shapes
+  ncnn          Winograd, packed layouts, fp32; no batches, which it doesn't have
+  MNN           precision, power and memory "high": fp32 and Winograd
   oneDNN        layouts of its own choice, weights reordered in advance, rectification
                 fused, Winograd for every 3×3 layer but the first
   PyTorch       the fastest of several configurations, tried for each work before the
                 rounds: for inference channels_last with and without
                 torch.jit.optimize_for_inference, and to_mkldnn; for training with and
-                without channels_last. Linear layers on OpenBLAS; freed memory is kept.
-All three get huge pages, as vgg does.
+                without channels_last. Freed memory is kept.
+All get huge pages, as vgg does.
 """
 import argparse
 import json
@@ -35,7 +39,8 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True  # leaves the source tree as it is
 
-from contestants import PEERS, ROOT, VGG, Unavailable
+import answers
+from contestants import PEERS, ROOT, VGG, Models, Unavailable
 from measure import Failed, measure
 from tables import insert, render
 from work import WORKS
@@ -50,6 +55,7 @@ class Comparison:
         self.variant = {}  # (work, contestant) → the fastest
         self.results = {}  # (work, contestant) → measurements, one a round
         self.versions = {}
+        self.agreement = {}  # peer → largest difference of a log posterior from vgg's
         self.left_out = []  # (work or None, contestant, why)
         self.load = None
         self.invocation = "python3 tools/compare/compare.py"
@@ -92,6 +98,15 @@ class Comparison:
         busy = f", others busy {100 * m.others:.0f} %" if m.others > 0.02 else ""
         say(f"{work.key:18} {contestant.key:7} {m.median:9.1f} ms {m.rss / 1e6:6.0f} MB{busy}")
         return m
+
+    def check(self):
+        """Leaves out peers whose answer isn't vgg's."""
+        for peer, worst, error in list(answers.check(self.contestants, {}, self.cache, say)):
+            if error:
+                self.leave_out(None, peer, error)
+                self.contestants.remove(peer)
+            else:
+                self.agreement[peer] = worst
 
     def choose(self):
         """Finds each contestant's fastest configuration for each work."""
@@ -152,7 +167,9 @@ def arguments():
     p.add_argument("--quick", action="store_true", help="one to three passes each: a test of the set-up; the figures mean nothing")
     p.add_argument("--out", metavar="FILE", help="Markdown file to write the tables into, - for standard output "
                    "(docs/performance.md; with --only, --peers or --quick: -)")
+    p.add_argument("--python", metavar="FILE", help="a Python that has the peers' packages (a venv in the cache, filled by pip)")
     o = p.parse_args()
+    Models.given = o.python
     if o.rounds is None:
         o.rounds = 1 if o.quick else 5
     if o.rounds < 1:
@@ -181,6 +198,7 @@ def main():
         sys.exit(f"vgg: {e}")
     say(f"every measurement goes to {c.log}")
     try:
+        c.check()
         c.choose()
         c.measure()
     except KeyboardInterrupt:

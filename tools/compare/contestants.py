@@ -6,9 +6,9 @@ A contestant has key, title and
     command(work, variant, iters, warmup)  → argv and what the environment has in addition
     describe(result)      its version, from the result of a run
 The program prints one JSON object with median_ms and, if it is a peer's, output and
-version.
+version; of images that a peer is given, as a last argument of command, also their scores.
 """
-import glob
+import json
 import os
 import shutil
 import subprocess
@@ -70,6 +70,13 @@ class VGG:
     def variants(self, work):
         return ((),)
 
+    def posteriors(self, config, cache, picture):
+        """The posteriors of a picture by the weights that the peers have, by class."""
+        out = call(self.binary, "classify", cache / f"models-{config}" / "crop.onnx", picture, "--preprocess", "unit",
+                   "--scale", "224", "--top", "1000", "--json", "--threads", str(THREADS))
+        line = next(line for line in out.splitlines() if line.startswith("{"))
+        return {p["index"]: p["probability"] for p in json.loads(line)["top"]}
+
     def command(self, work, variant, iters, warmup):
         return [str(self.binary), "bench", work.config, "--json", "--mode", work.mode,
                 "--batch", str(work.batch), "--side", str(work.size), "--iters", str(iters),
@@ -80,38 +87,51 @@ class VGG:
         return f"{commit}, {result['isa']}, {call('go', 'env', 'GOVERSION', cwd=ROOT)}, CGO_ENABLED=0"
 
 
-class Torch:
-    key, title = "torch", "PyTorch"
-    python = "/usr/bin/python3"  # the one that Debian's packages are for
+class Models:
+    """The Python that has the peers, and the files of one network in the forms that they read."""
+
+    packages = ("torch==2.15.*", "onnxscript", "onnxruntime==1.32.*", "openvino==2026.4.*", "ncnn", "MNN==3.6.1", "numpy")
+    given = None  # the Python that --python names
 
     def __init__(self, cache):
         self.cache = cache
-        self.blas = None
+        self.python = self.given or str(cache / "venv" / "bin" / "python")
+
+    def install(self, module):
+        """Makes sure that the Python has a module: that of --python must, a venv gets it by pip."""
+        if works(self.python, "-c", f"import {module}"):
+            return
+        if self.given:
+            raise Unavailable(f"{self.given} has no {module}")
+        if not Path(self.python).exists():
+            if not works(sys.executable, "-m", "venv", self.cache / "venv"):
+                debian("python3-venv")
+                call(sys.executable, "-m", "venv", self.cache / "venv")
+        print("installing", *self.packages, file=sys.stderr)
+        call(self.python, "-m", "pip", "install", "--quiet", *self.packages)
+
+    def folder(self, config):
+        return self.cache / f"models-{config}"
+
+    def make(self, config):
+        """Writes the models, three gigabytes for D, unless they are there."""
+        folder, done = self.folder(config), self.folder(config) / "done"
+        if current(done, HERE / "make_models.py", HERE / "network.py"):
+            return
+        self.install("torch")
+        folder.mkdir(exist_ok=True)
+        call(self.python, "-B", HERE / "make_models.py", config, folder)
+        done.touch()
+
+
+class Torch:
+    key, title = "torch", "PyTorch"
+
+    def __init__(self, cache):
+        self.models = Models(cache)
 
     def setup(self):
-        self.install()
-        self.blas = self.openblas()
-
-    def install(self):
-        if not works(self.python, "-c", "import torch"):
-            debian("python3-torch")
-
-    def openblas(self):
-        """The folder of OpenBLAS. Without it Debian's PyTorch runs linear layers on the reference
-    BLAS, more than ten times slower for a batch. If it is missing it is unpacked beside the
-    peers, so that the system's choice of a BLAS stays.
-        """
-        pattern = "usr/lib/*/openblas-*/libblas.so.3"
-        unpacked = self.cache / "openblas"
-        found = glob.glob("/" + pattern) or glob.glob(str(unpacked / pattern))
-        if not found:
-            unpacked.mkdir(exist_ok=True)
-            call("apt-get", "download", "libopenblas0-openmp", cwd=unpacked)
-            call("dpkg-deb", "-x", *glob.glob(str(unpacked / "*.deb")), unpacked)
-            found = glob.glob(str(unpacked / pattern))
-        if not found:
-            raise Unavailable("wants OpenBLAS: apt-get install libopenblas0-openmp")
-        return str(Path(found[0]).parent)
+        self.models.install("torch")
 
     def variants(self, work):
         if work.mode == "train":
@@ -120,12 +140,14 @@ class Torch:
                 ("--layout", "channels_last", "--optimize"),
                 ("--layout", "mkldnn"))
 
-    def command(self, work, variant, iters, warmup):
-        return [self.python, "-B", str(HERE / "torch_vgg.py"), "--config", work.config, "--mode", work.mode,
+    def command(self, work, variant, iters, warmup, given=None):
+        argv = [self.models.python, "-B", str(HERE / "torch_vgg.py"), "--config", work.config, "--mode", work.mode,
                 "--batch", str(work.batch), "--size", str(work.size), "--iters", str(iters),
-                "--warmup", str(warmup), "--threads", str(THREADS), *variant], {
-            "LD_LIBRARY_PATH": self.blas,
-            "OMP_NUM_THREADS": str(THREADS), "OPENBLAS_NUM_THREADS": str(THREADS),
+                "--warmup", str(warmup), "--threads", str(THREADS), *variant]
+        if given:
+            argv += ["--weights", str(self.models.folder(work.config) / "weights.f32"), "--input", str(given)]
+        return argv, {
+            "OMP_NUM_THREADS": str(THREADS), "MKL_NUM_THREADS": str(THREADS),
             # Keep freed memory; otherwise every pass faults its activations in again.
             "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=4294967296:"
                               "glibc.malloc.trim_threshold=4294967296:" + HUGE_PAGES,
@@ -135,52 +157,66 @@ class Torch:
         return result["version"]
 
 
-class ONNXRuntime:
-    key, title = "ort", "ONNX Runtime"
-    package = "onnxruntime-node@1.30.0"
+class Runtime:
+    """A library for inference, by its Python package."""
+
+    module = None  # as Python imports it
 
     def __init__(self, cache):
-        self.cache = cache
-        self.modules = cache / "ort" / "node_modules"
-
-    def model(self, config, mode):
-        return self.cache / f"vgg-{config}-{'dense' if mode == 'dense' else 'crop'}.onnx"
+        self.models = Models(cache)
 
     def setup(self):
-        if not shutil.which("npm"):
-            debian("nodejs", "npm")
-        if not (self.modules / "onnxruntime-node").exists():
-            # Skips the install scripts, which fetch the libraries for GPUs.
-            call("npm", "install", "--ignore-scripts", "--no-audit", "--no-fund",
-                 "--prefix", self.cache / "ort", self.package)
-        torch = Torch(self.cache)  # exports the models
-        torch.install()
-        script = HERE / "make_onnx.py"
-        for mode in "crop", "dense":
-            model = self.model("D", mode)
-            if not current(model, script, HERE / "network.py"):
-                partial = model.with_suffix(".partial")
-                call(torch.python, "-B", script, "D", mode, partial)
-                partial.replace(model)
+        self.models.install(self.module)
+        self.models.make("D")
 
     def variants(self, work):
         return () if work.mode == "train" else ((),)
 
-    def command(self, work, variant, iters, warmup):
-        return ["node", str(HERE / "ort_vgg.js"), "--model", str(self.model(work.config, work.mode)),
+    def command(self, work, variant, iters, warmup, given=None):
+        argv = [self.models.python, "-B", str(HERE / "runtime_vgg.py"), self.key,
+                "--models", str(self.models.folder(work.config)), "--mode", work.mode,
                 "--batch", str(work.batch), "--size", str(work.size), "--iters", str(iters),
-                "--warmup", str(warmup), "--threads", str(THREADS)], {
-            "NODE_PATH": str(self.modules), "GLIBC_TUNABLES": HUGE_PAGES}
+                "--warmup", str(warmup), "--threads", str(THREADS)]
+        return argv + (["--input", str(given)] if given else []), {
+            "OMP_NUM_THREADS": str(THREADS), "GLIBC_TUNABLES": HUGE_PAGES}
 
     def describe(self, result):
         return result["version"]
+
+
+class ONNXRuntime(Runtime):
+    key, title, module = "ort", "ONNX Runtime", "onnxruntime"
+
+
+class OpenVINO(Runtime):
+    key, title, module = "openvino", "OpenVINO", "openvino"
+
+
+class NCNN(Runtime):
+    key, title, module = "ncnn", "ncnn", "ncnn"
+
+    def variants(self, work):  # it has no batches
+        return ((),) if work.mode != "train" and work.batch == 1 else ()
+
+
+class MNN(Runtime):
+    key, title, module = "mnn", "MNN", "MNN"
+
+    def setup(self):
+        super().setup()
+        convert = Path(self.models.python).parent / "mnnconvert"
+        for name in "crop", "dense":
+            model = self.models.folder("D") / name
+            if not current(model.with_suffix(".mnn"), model.with_suffix(".onnx")):
+                call(convert, "-f", "ONNX", "--modelFile", model.with_suffix(".onnx"),
+                     "--MNNModel", model.with_suffix(".mnn"), "--bizCode", "vgg")
 
 
 class OneDNN:
     key, title = "onednn", "oneDNN, Winograd"
 
     def __init__(self, cache):
-        self.binary = cache / "dnnl_vgg"
+        self.binary, self.models = cache / "dnnl_vgg", Models(cache)
 
     def setup(self):
         source = HERE / "dnnl_vgg.cpp"
@@ -194,13 +230,14 @@ class OneDNN:
     def variants(self, work):
         return () if work.mode == "train" else ((),)
 
-    def command(self, work, variant, iters, warmup):
+    def command(self, work, variant, iters, warmup, given=None):
         mode = "dense" if work.mode == "dense" else "crop"
-        return [str(self.binary), work.config, mode, str(work.batch), str(work.size), str(iters), str(warmup)], {
+        argv = [str(self.binary), work.config, mode, str(work.batch), str(work.size), str(iters), str(warmup)]
+        return argv + ([str(self.models.folder(work.config) / "weights.f32"), str(given)] if given else []), {
             "OMP_NUM_THREADS": str(THREADS), "OMP_PROC_BIND": "true", "GLIBC_TUNABLES": HUGE_PAGES}
 
     def describe(self, result):
         return result["version"]
 
 
-PEERS = (ONNXRuntime, OneDNN, Torch)
+PEERS = (ONNXRuntime, OpenVINO, OneDNN, NCNN, MNN, Torch)

@@ -1,10 +1,13 @@
 // Times VGG's forward pass in oneDNN 2.x and prints one line of JSON:
 //
 //   g++ -O2 -std=c++17 -fopenmp dnnl_vgg.cpp -o dnnl_vgg -ldnnl
-//   OMP_NUM_THREADS=2 OMP_PROC_BIND=true ./dnnl_vgg CONFIG crop|dense BATCH SIZE ITERS WARMUP
+//   OMP_NUM_THREADS=2 OMP_PROC_BIND=true ./dnnl_vgg CONFIG crop|dense BATCH SIZE ITERS WARMUP [WEIGHTS INPUT]
 //
 // As an expert user writes it: every layout is oneDNN's choice, weights are reordered
 // once, rectification is fused, and Winograd is asked for by name.
+//
+// WEIGHTS and INPUT are files of float32: weights and bias of every layer, and the images. With
+// them the scores are printed, too.
 #include <dnnl.hpp>
 
 #include <algorithm>
@@ -12,6 +15,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <map>
 #include <random>
 #include <sstream>
@@ -40,12 +44,19 @@ memory::desc describe(const memory::dims& dims, tag layout = tag::any) {
 
 class Network {
 public:
-    Network() : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_), random_(1) {}
+    Network(const char* weights, const char* input)
+        : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_), random_(1) {
+        if (weights) weights_.open(weights, std::ios::binary), input_.open(input, std::ios::binary);
+    }
 
     memory input(const memory::dims& dims) {
         memory x(describe(dims, tag::nchw), engine_);
         std::uniform_real_distribution<float> uniform(-1, 1);
-        fill(x, [&] { return uniform(random_); });
+        if (input_.is_open()) {
+            load(x, input_);
+        } else {
+            fill(x, [&] { return uniform(random_); });
+        }
         return x;
     }
 
@@ -93,6 +104,16 @@ public:
         return y;
     }
 
+    // The scores in rows of classes and pixels.
+    std::vector<float> scores(memory y) {
+        const auto d = y.get_desc().dims();
+        memory plain(describe(d, d.size() == 4 ? tag::nchw : tag::nc), engine_);
+        dnnl::reorder(y, plain).execute(stream_, y, plain);
+        stream_.wait();
+        const auto* p = static_cast<const float*>(plain.get_data_handle());
+        return {p, p + plain.get_desc().get_size() / sizeof(float)};
+    }
+
     void run() {
         for (auto& s : steps_) s.primitive.execute(stream_, s.arguments);
         stream_.wait();
@@ -123,15 +144,27 @@ private:
         std::generate(p, p + m.get_desc().get_size() / sizeof(float), draw);
     }
 
-    // Appends p with random He weights and returns its output.
+    static void load(memory& m, std::ifstream& from) {
+        if (!from.read(static_cast<char*>(m.get_data_handle()), m.get_desc().get_size())) {
+            std::fprintf(stderr, "dnnl_vgg: a file ends too early\n");
+            std::exit(1);
+        }
+    }
+
+    // Appends p with its weights, random ones by He unless they are read, and returns its output.
     template <typename Primitive, typename Plan>
     memory weighted(const Plan& p, memory x, const memory::dims& dims, tag layout) {
         float fan_in = 1;
         for (size_t i = 1; i < dims.size(); i++) fan_in *= dims[i];
         memory w(describe(dims, layout), engine_), bias(p.bias_desc(), engine_), y(p.dst_desc(), engine_);
         std::normal_distribution<float> normal(0, std::sqrt(2 / fan_in));
-        fill(w, [&] { return normal(random_); });
-        fill(bias, [] { return 0.f; });
+        if (weights_.is_open()) {
+            load(w, weights_);
+            load(bias, weights_);
+        } else {
+            fill(w, [&] { return normal(random_); });
+            fill(bias, [] { return 0.f; });
+        }
         if (w.get_desc() != p.weights_desc()) {
             memory blocked(p.weights_desc(), engine_);
             dnnl::reorder(w, blocked).execute(stream_, w, blocked);
@@ -151,6 +184,7 @@ private:
     dnnl::engine engine_;
     dnnl::stream stream_;
     std::mt19937 random_;
+    std::ifstream weights_, input_; // not open: random numbers
     std::vector<Step> steps_;
     int winograd_wanted_ = 0, winograd_got_ = 0;
 };
@@ -158,15 +192,15 @@ private:
 } // namespace
 
 int main(int argc, char** argv) {
-    if (argc != 7 || !configs.count(argv[1])) {
-        std::fprintf(stderr, "usage: dnnl_vgg CONFIG crop|dense BATCH SIZE ITERS WARMUP\n");
+    if ((argc != 7 && argc != 9) || !configs.count(argv[1])) {
+        std::fprintf(stderr, "usage: dnnl_vgg CONFIG crop|dense BATCH SIZE ITERS WARMUP [WEIGHTS INPUT]\n");
         return 2;
     }
     const bool dense = std::string(argv[2]) == "dense";
     const int batch = std::atoi(argv[3]), size = std::atoi(argv[4]);
     const int iters = std::atoi(argv[5]), warmup = std::atoi(argv[6]);
 
-    Network net;
+    Network net(argc == 9 ? argv[7] : nullptr, argc == 9 ? argv[8] : nullptr);
     memory y = net.input({batch, 3, size, size});
     std::istringstream words(configs.at(argv[1]));
     for (std::string word; words >> word;) {
@@ -195,7 +229,16 @@ int main(int argc, char** argv) {
     for (const auto d : y.get_desc().dims()) output += (output.empty() ? "" : ", ") + std::to_string(d);
     const auto* v = dnnl::version();
     std::printf("{\"version\": \"%d.%d.%d, Winograd in %d of %d layers\", "
-                "\"median_ms\": %.3f, \"min_ms\": %.3f, \"max_ms\": %.3f, \"output\": [%s]}\n",
+                "\"median_ms\": %.3f, \"min_ms\": %.3f, \"max_ms\": %.3f, \"output\": [%s]",
         v->major, v->minor, v->patch, net.winograd_got(), net.winograd_wanted(),
         median, times.front(), times.back(), output.c_str());
+    if (argc == 9) {
+        const char* before = ", \"scores\": [";
+        for (const float s : net.scores(y)) {
+            std::printf("%s%.9g", before, s);
+            before = ", ";
+        }
+        std::printf("]");
+    }
+    std::printf("}\n");
 }

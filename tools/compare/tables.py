@@ -86,8 +86,9 @@ def render(comparison):
            "Below 1, vgg is faster, or takes less memory.\n"]
     if c.quick:
         out.append("A quick run, to see that everything works: not figures to quote.\n")
-    out.append("| | version |\n|---|---|\n" + "".join(
-        f"| {x.title} | {c.versions[x]} |\n" for x in c.contestants if x in c.versions))
+    out.append("| | version | largest difference of a log posterior from vgg's |\n|---|---|--:|\n" + "".join(
+        f"| {x.title} | {c.versions[x]} | {f'{c.agreement[x]:.0e}' if x in c.agreement else ''} |\n"
+        for x in c.contestants if x in c.versions))
     for name, modes in ("Inference", ("infer", "dense")), ("Training step", ("train",)):
         works = [w for w in c.works if w.mode in modes]
         taking_part = [x for x in c.contestants if any(c.results.get((w, x)) for w in works)]

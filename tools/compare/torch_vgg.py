@@ -6,6 +6,7 @@ weight decay 5e-4, dropout on.
 """
 import argparse
 import json
+import os
 import re
 import statistics
 import time
@@ -20,9 +21,21 @@ from network import CLASSES, vgg
 warnings.simplefilter("ignore")
 
 
+def load(network, path):
+    """Takes the weights and the bias of every layer from a file of make_models.py."""
+    values, at = torch.from_file(path, size=os.path.getsize(path) // 4), 0
+    for m in network:
+        if isinstance(m, (nn.Conv2d, nn.Linear)):
+            for p in m.weight, m.bias:
+                p.data.copy_(values[at:at + p.numel()].view_as(p))
+                at += p.numel()
+
+
 def forward(o, x):
     """Returns the inference pass."""
     network = vgg(o.config, o.mode == "dense").eval()
+    if o.weights:
+        load(network, o.weights)
     if o.layout == "channels_last":
         network = network.to(memory_format=torch.channels_last)
     elif o.layout == "mkldnn":  # weights in oneDNN's blocked layouts, once
@@ -56,12 +69,20 @@ def step(o, x):
     return run
 
 
+def onednn():
+    """The version of oneDNN that PyTorch was built with."""
+    found = re.search(r"MKL-DNN v([\d.]+)", torch.__config__.show())
+    return found[1] if found else "none"
+
+
 def blas():
     """The BLAS that PyTorch's own linear layers call, from the process's mapped files."""
     with open("/proc/self/maps") as maps:
         text = maps.read()
     if found := re.search(r"libopenblas\w*-r([\d.]+)\.so", text):
         return "OpenBLAS " + found[1]
+    if torch.backends.mkl.is_available():
+        return "MKL"
     return "OpenBLAS" if "openblas" in text else "another BLAS than OpenBLAS"
 
 
@@ -75,12 +96,16 @@ p.add_argument("--warmup", type=int, default=2)
 p.add_argument("--threads", type=int, default=2)
 p.add_argument("--layout", choices=["contiguous", "channels_last", "mkldnn"], default="contiguous")
 p.add_argument("--optimize", action="store_true", help="torch.jit.optimize_for_inference")
+p.add_argument("--weights", help="weights.f32 of make_models.py")
+p.add_argument("--input", help="images of float32; the scores are printed, too")
 o = p.parse_args()
 if o.mode == "train" and (o.optimize or o.layout == "mkldnn"):
     p.error("--optimize and --layout mkldnn are for inference")
 
 torch.set_num_threads(o.threads)
 x = torch.rand(o.batch, 3, o.size, o.size) * 2 - 1
+if o.input:
+    x = torch.from_file(o.input, size=x.numel()).view_as(x)
 if o.layout == "channels_last":
     x = x.contiguous(memory_format=torch.channels_last)
 run = step(o, x) if o.mode == "train" else forward(o, x)
@@ -90,8 +115,11 @@ for i in range(o.warmup + o.iters):
     y = run()
     if i >= o.warmup:
         times.append((time.perf_counter() - start) * 1e3)
-print(json.dumps({
-    "version": f"{torch.__version__}, {blas()}",
+result = {
+    "version": f"{torch.__version__}, {blas()}, oneDNN {onednn()}",
     "median_ms": statistics.median(times), "min_ms": min(times), "max_ms": max(times),
     "output": list(y.shape),
-}))
+}
+if o.input:
+    result["scores"] = y.to_dense().reshape(-1).tolist() if y.layout != torch.strided else y.reshape(-1).tolist()
+print(json.dumps(result))

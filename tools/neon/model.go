@@ -54,7 +54,7 @@ func model(tools llvm) error {
 		var products, transforms, first float64 // cycles
 		for _, l := range configurationD {
 			g := kernel.Conv{C: l.in, K: l.out, R: 3, Pad: 1}
-			plan, ok := g.PlanWinograd(1, l.side, l.side, m.cores, false)
+			plan, ok := g.PlanWinograd(1, l.side, l.side, m.cores, kernel.Inference)
 			if !ok {
 				first += float64(g.Multiplications(1, l.side, l.side)) / (3 * 3 * 32) * rgb
 				continue

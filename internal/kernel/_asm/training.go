@@ -232,49 +232,53 @@ func rgbWgrad(s isa, nb int) {
 	RET()
 }
 
-// outputHits is the output transform of F(4) with pooling and hits.
-func (e expr) outputHits() {
-	f, s := wino.Tile{Form: wino.Form{M: 4, R: 3}, Rows: 4, Cols: 4}, e.s
-	m, n := f.M, f.Side()
-	name := "winoOutputHits4" + s.name
-	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)", name+" is winoOutputHitsTwin; hitsRow counts bytes.")
-	src, stride, y, yRow, h, bias := param("m"), strideParam("mStride"), param("y"), strideParam("yRow"), param("hits"), param("bias")
-	tmp := scratch(n * m)
+// outputHits is the output transform with pooling and hits. There are too few registers for
+// what changes once a row: it stays in memory, in the place of its parameter.
+func (e expr) outputHits(f wino.Tile) {
+	s, n := e.s, f.Side()
+	name := "winoOutputHits" + f.Suffix() + s.name
+	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)", name+" is winoOutputHitsTwin for "+f.Outputs()+"; hitsRow counts bytes.")
+	src, stride, y, h, bias := param("m"), strideParam("mStride"), param("y"), param("hits"), param("bias")
+	SHLQ(Imm(2), paramAddr("yRow"))
+	tmp := scratch(len(f.Points(f.Rows)) * f.Cols)
 	sr := stepsOf(nil, stride)
-	next := tileRows(n, stride, f.Points(m))
+	next := rowByRow(n, stride, f.Points(f.Rows))
 	p, q, live, hit := GP64(), GP64(), GP64(), GP64()
+	if n == 8 && s.wide() {
+		e = e.pin(2, 4, 8, 16, 32)
+	}
 	Label(name + "_tile")
 	e.eachHalf(name+"_half", func() {
 		e.outputRows(f, sr, src, next, p, tmp)
 		lo := e.vec()
-		for j := 0; j < m; j++ {
+		for j := 0; j < f.Cols; j++ {
 			o := e.outputColumn(f, tmp, j)
 			for r, v := range o {
 				VADDPS(Mem{Base: bias}, v, v)
 				// the column's products are no longer needed
 				if j%2 == 0 {
-					VMOVAPS(v, at(tmp, (r*m+j)*block))
+					VMOVAPS(v, at(tmp, (r*f.Cols+j)*block))
 				}
 			}
 			if j%2 == 0 {
 				continue
 			}
 			VBROADCASTSS(paramAddr("lo"), lo)
-			for r := 0; r < m; r += 2 {
-				left, below := at(tmp, (r*m+j-1)*block), at(tmp, ((r+1)*m+j-1)*block)
+			for r := 0; r < f.Rows; r += 2 {
+				left, below := at(tmp, (r*f.Cols+j-1)*block), at(tmp, ((r+1)*f.Cols+j-1)*block)
 				top, t := e.vec(), e.vec()
 				VMAXPS(o[r+1], o[r], top)
 				VMAXPS(left, top, top)
 				VMAXPS(below, top, top)
 				MOVQ(h, q)
-				if r > 0 {
+				for range r / 2 {
 					ADDQ(paramAddr("hitsRow"), q)
 				}
 				hits(s, top, lo, t, [4]Op{left, o[r], below, o[r+1]}, q, 8*(j/2), live, hit)
 				VMAXPS(top, lo, top)
 				MOVQ(y, q)
-				if r > 0 {
-					ADDQ(yRow, q)
+				for range r / 2 {
+					ADDQ(paramAddr("yRow"), q)
 				}
 				VMOVUPS(top, at(q, j/2*block))
 			}
@@ -286,38 +290,43 @@ func (e expr) outputHits() {
 	if !s.wide() {
 		SUBQ(Imm(2), h)
 	}
-	ADDQ(U32(uint32(m/2*block)), y)
-	ADDQ(Imm(uint64(m/2*8)), h)
+	ADDQ(U32(uint32(f.Cols/2*block)), y)
+	ADDQ(Imm(uint64(f.Cols/2*8)), h)
 	ADDQ(Imm(block), src)
-	DECQ(paramAddr("tiles")) // the registers are all taken
+	DECQ(paramAddr("tiles"))
 	JNZ(LabelRef(name + "_tile"))
 	VZEROUPPER()
 	RET()
 }
 
-// outputMask: y = AᵀMA of F(4) where x is positive, else 0. It takes dx through the
-// rectification before the layer, whose output is x.
-func (e expr) outputMask() {
-	f := wino.Tile{Form: wino.Form{M: 4, R: 3}, Rows: 4, Cols: 4}
-	m, n := f.M, f.Side()
-	name := "winoOutputMask4" + e.s.name
-	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)", name+" is winoOutputMaskTwin.")
-	tiles, src, stride, y, yRow, x, xRow := param("tiles"), param("m"), strideParam("mStride"), param("y"), strideParam("yRow"), param("x"), strideParam("xRow")
-	tmp := scratch(n * m)
+// outputMask: y = AᵀMA where x is positive, else 0. It takes dx through the rectification
+// before the layer, whose output is x.
+func (e expr) outputMask(f wino.Tile) {
+	n := f.Side()
+	name := "winoOutputMask" + f.Suffix() + e.s.name
+	winoText(name, "func(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)", name+" is winoOutputMaskTwin for "+f.Outputs()+".")
+	src, stride, y, x := param("m"), strideParam("mStride"), param("y"), param("x")
+	yRow, xRow := paramAddr("yRow"), paramAddr("xRow")
+	SHLQ(Imm(2), yRow)
+	SHLQ(Imm(2), xRow)
+	tmp := scratch(len(f.Points(f.Rows)) * f.Cols)
 	sr := stepsOf(nil, stride)
-	next := tileRows(n, stride, f.Points(m))
+	next := rowByRow(n, stride, f.Points(f.Rows))
 	p, q, xp := GP64(), GP64(), GP64()
+	if n == 8 && e.s.wide() {
+		e = e.pin(2, 4, 8, 16, 32)
+	}
 	Label(name + "_tile")
 	MOVQ(x, xp)
-	for r := 0; r < m; r++ {
-		for j := 0; j < m; j++ {
-			PREFETCHT1(at(xp, (j+tilesAhead*m)*block))
+	for r := 0; r < f.Rows; r++ {
+		for j := 0; j < f.Cols; j++ {
+			PREFETCHT1(at(xp, (j+tilesAhead*f.M)*block))
 		}
 		ADDQ(xRow, xp)
 	}
 	e.eachHalf(name+"_half", func() {
 		e.outputRows(f, sr, src, next, p, tmp)
-		for j := 0; j < m; j++ {
+		for j := 0; j < f.Cols; j++ {
 			o := e.outputColumn(f, tmp, j)
 			zero, mask := e.vec(), e.vec()
 			if e.s.wide() {
@@ -336,17 +345,17 @@ func (e expr) outputMask() {
 					VANDPS(mask, v, v)
 				}
 				VMOVUPS(v, at(q, j*block))
-				if r+1 < m {
+				if r+1 < f.Rows {
 					ADDQ(yRow, q)
 					ADDQ(xRow, xp)
 				}
 			}
 		}
 	}, src, y, x)
-	ADDQ(U32(uint32(m*block)), y)
-	ADDQ(U32(uint32(m*block)), x)
+	ADDQ(U32(uint32(f.Cols*block)), y)
+	ADDQ(U32(uint32(f.Cols*block)), x)
 	ADDQ(Imm(block), src)
-	DECQ(tiles)
+	DECQ(paramAddr("tiles"))
 	JNZ(LabelRef(name + "_tile"))
 	VZEROUPPER()
 	RET()

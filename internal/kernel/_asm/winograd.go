@@ -134,8 +134,15 @@ func (r rows) at(i, disp int) Mem {
 // gridRows is the distance from one row of a tile's points to the next on the form's grid.
 type gridRows struct {
 	row  reg.GPVirtual // a row of the grid
-	last reg.GPVirtual // to the last point, ∞, where points before it are left out
+	last reg.GPVirtual // to the last point, ∞, where points before it are left out; or nil
 	at   []int
+}
+
+// rowByRow is tileRows without a register for the last step.
+func rowByRow(n int, stride reg.GPVirtual, at []int) gridRows {
+	g := gridRows{row: GP64(), at: at}
+	IMUL3Q(U32(uint32(n)), stride, g.row)
+	return g
 }
 
 func tileRows(n int, stride reg.GPVirtual, at []int) gridRows {
@@ -152,10 +159,12 @@ func tileRows(n int, stride reg.GPVirtual, at []int) gridRows {
 func (g gridRows) advance(p reg.GPVirtual, i int) {
 	switch {
 	case i+1 == len(g.at):
-	case g.at[i+1]-g.at[i] > 1:
+	case g.at[i+1]-g.at[i] > 1 && g.last != nil:
 		ADDQ(g.last, p)
 	default:
-		ADDQ(g.row, p)
+		for range g.at[i+1] - g.at[i] {
+			ADDQ(g.row, p)
+		}
 	}
 }
 
@@ -188,12 +197,19 @@ func winograd(s isa, consts Mem, offset map[float64]int) {
 			e.outputTransform(t, storeOutputs)
 			e.outputTransform(t, poolOutputs)
 		}
-		e.weightTransform(f)
+		e.weightTransform(f, false)
+		if e.s.wide() && slices.Contains(wino.Trained, f) {
+			e.weightTransform(f, true)
+		}
 	}
-	e.outputHits()
-	e.outputMask()
-	e.gradTransform()
-	e.weightGradTransform()
+	for _, f := range wino.Trained {
+		for _, t := range f.Tiles() {
+			e.outputHits(t)
+			e.outputMask(t)
+			e.gradTransform(t)
+		}
+		e.weightGradTransform(f)
+	}
 }
 
 // eachHalf emits body once for a 16-lane vector, or as a loop over the two halves of
@@ -408,11 +424,18 @@ func (e expr) outputTransform(t wino.Tile, end outputEnd) {
 	RET()
 }
 
-// weightTransform: U = G g Gᵀ, for n adjacent blocks of 16 lanes.
-func (e expr) weightTransform(f wino.Form) {
+// weightTransform: U = G g Gᵀ, for n adjacent blocks of 16 lanes. With past, U goes past the
+// caches to memory; its addresses are those of whole cache lines.
+func (e expr) weightTransform(f wino.Form, past bool) {
 	m, n, r := f.M, f.Side(), f.R
-	name := "winoWeights" + f.Suffix() + e.s.name
-	winoText(name, "func(n int, w *float32, wStride int, u *float32, uStride int)", name+" is winoWeightsTwin for "+wino.Tile{Form: f, Rows: f.M, Cols: f.M}.Outputs()+".")
+	name, doc := "winoWeights", wino.Tile{Form: f, Rows: f.M, Cols: f.M}.Outputs()+"."
+	store := func(o vec, to Mem) { VMOVUPS(o, to) }
+	if past {
+		name, doc = "winoWeightsPast", wino.Tile{Form: f, Rows: f.M, Cols: f.M}.Outputs()+", past the caches."
+		store = func(o vec, to Mem) { VMOVNTPS(o, to) }
+	}
+	name += f.Suffix() + e.s.name
+	winoText(name, "func(n int, w *float32, wStride int, u *float32, uStride int)", name+" is winoWeightsTwin for "+doc)
 	count, g, gStride, u, uStride := param("n"), param("w"), strideParam("wStride"), param("u"), strideParam("uStride")
 	tmp := scratch(n * r)
 	gr, ur := stepsOf(nil, gStride), stepsOf(nil, uStride)
@@ -443,7 +466,7 @@ func (e expr) weightTransform(f wino.Form) {
 				d[c] = e.load(at(tmp, (i*r+c)*block))
 			}
 			for j, o := range wino.Weights(e, m, d) {
-				VMOVUPS(o, ur.at(j, 0))
+				store(o, ur.at(j, 0))
 			}
 			if i+1 < n {
 				ADDQ(next, p)
@@ -454,45 +477,50 @@ func (e expr) weightTransform(f wino.Form) {
 	ADDQ(Imm(block), u)
 	DECQ(count)
 	JNZ(LabelRef(name + "_block"))
+	if past {
+		SFENCE() // before another thread reads U
+	}
 	VZEROUPPER()
 	RET()
 }
 
-// gradTransform: A dy Aᵀ of F(4)'s tiles along a row.
-func (e expr) gradTransform() {
-	const m, n = 4, 6
-	name := "winoGrad4" + e.s.name
-	winoText(name, "func(tiles int, dy *float32, dyRow int, v *float32, vStride int)", name+" is winoGradTwin for 4×4 outputs.")
+// gradTransform: A dy Aᵀ of tiles along a row.
+func (e expr) gradTransform(t wino.Tile) {
+	down := t.Points(t.Rows)
+	name := "winoGrad" + t.Suffix() + e.s.name
+	winoText(name, "func(tiles int, dy *float32, dyRow int, v *float32, vStride int)", name+" is winoGradTwin for "+t.Outputs()+".")
 	tiles, dy, dyRow, v, vStride := param("tiles"), param("dy"), strideParam("dyRow"), param("v"), strideParam("vStride")
-	tmp := scratch(n * m)
+	tmp := scratch(len(down) * t.Cols)
 	dr, vr := stepsOf(dy, dyRow), stepsOf(nil, vStride)
-	next, p := GP64(), GP64()
-	IMUL3Q(U32(n), vStride, next)
-	e = e.pin(2, 4, 8)
+	next, p := rowByRow(t.Side(), vStride, down), GP64()
+	switch {
+	case e.s.wide():
+		e = e.pin(2, 4, 8, 16, 32)
+	case t.M == 4:
+		e = e.pin(2, 4, 8)
+	}
 	Label(name + "_tile")
 	e.eachHalf(name+"_half", func() {
-		for j := 0; j < m; j++ {
-			d := make([]vec, m)
+		for j := 0; j < t.Cols; j++ {
+			d := make([]vec, t.Rows)
 			for i := range d {
 				d[i] = e.load(dr.at(i, j*block))
-				PREFETCHT1(dr.at(i, (j+tilesAhead*m)*block))
+				PREFETCHT1(dr.at(i, (j+tilesAhead*t.M)*block))
 			}
-			wino.OutputAdjoint(e, d, func(i int, o vec) { VMOVAPS(o, at(tmp, (i*m+j)*block)) })
+			wino.OutputAdjoint(e, t.Form, d, func(i int, o vec) { VMOVAPS(o, at(tmp, (slices.Index(down, i)*t.Cols+j)*block)) })
 		}
 		MOVQ(v, p)
 		vr.base = p
-		for i := 0; i < n; i++ {
-			d := make([]vec, m)
+		for i := range down {
+			d := make([]vec, t.Cols)
 			for j := range d {
-				d[j] = e.load(at(tmp, (i*m+j)*block))
+				d[j] = e.load(at(tmp, (i*t.Cols+j)*block))
 			}
-			wino.OutputAdjoint(e, d, func(j int, o vec) { VMOVUPS(o, vr.at(j, 0)) })
-			if i+1 < n {
-				ADDQ(next, p)
-			}
+			wino.OutputAdjoint(e, t.Form, d, func(j int, o vec) { VMOVUPS(o, vr.at(j, 0)) })
+			next.advance(p, i)
 		}
 	}, dy, v)
-	ADDQ(U32(m*block), dy)
+	ADDQ(U32(uint32(t.Cols*block)), dy)
 	ADDQ(Imm(block), v)
 	DECQ(tiles)
 	JNZ(LabelRef(name + "_tile"))
@@ -500,16 +528,16 @@ func (e expr) gradTransform() {
 	RET()
 }
 
-// weightGradTransform: dw += Gᵀ dU G of F(4), for n blocks of 16 lanes.
-func (e expr) weightGradTransform() {
-	const n = 6
-	name := "winoWeightsGrad4" + e.s.name
-	winoText(name, "func(n int, du *float32, duStride int, dw *float32, dwStride int)", name+" is winoWeightsGradTwin for 4×4 outputs.")
+// weightGradTransform: dw += Gᵀ dU G, for n blocks of 16 lanes.
+func (e expr) weightGradTransform(f wino.Form) {
+	n := f.Side()
+	name := "winoWeightsGrad" + f.Suffix() + e.s.name
+	winoText(name, "func(n int, du *float32, duStride int, dw *float32, dwStride int)", name+" is winoWeightsGradTwin for "+wino.Tile{Form: f, Rows: f.M, Cols: f.M}.Outputs()+".")
 	count, du, duStride, dw, dwStride := param("n"), param("du"), strideParam("duStride"), param("dw"), strideParam("dwStride")
 	tmp := scratch(3 * n)
 	ur, wr := stepsOf(nil, duStride), stepsOf(nil, dwStride)
 	next, w3, p := GP64(), GP64(), GP64()
-	IMUL3Q(U32(n), duStride, next)
+	IMUL3Q(U32(uint32(n)), duStride, next)
 	LEAQ(Mem{Base: dwStride, Index: dwStride, Scale: 2}, w3)
 	Label(name + "_block")
 	e.eachHalf(name+"_half", func() {

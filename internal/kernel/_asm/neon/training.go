@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"slices"
+
+	"github.com/verydeep/vgg/internal/kernel/_asm/wino"
 )
 
 // training generates pooling that records which of the 2×2 pixels gave the maximum, and its
@@ -81,12 +83,11 @@ func unpool(out *file) {
 	f.end()
 }
 
-// outputHits is the output transform of F(4) with pooling and masks. Each quarter of the block
+// outputHits is the output transform with pooling and masks. Each quarter of the block
 // adds its four bits to masks that begin as zero.
-func outputHits(out *file) {
-	t := whole4
-	const name = "winoOutputHits4NEON"
-	f := out.text(name, "(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)", name+" is winoOutputHitsTwin; hitsRow counts bytes.")
+func outputHits(out *file, t wino.Tile) {
+	name := "winoOutputHits" + t.Suffix() + "NEON"
+	f := out.text(name, "(tiles int, m *float32, mStride int, y *float32, yRow int, hits *uint16, hitsRow int, bias *float32, lo float32)", name+" is winoOutputHitsTwin for "+t.Outputs()+"; hitsRow counts bytes.")
 	tiles, m, stride, y, yRow := f.param("tiles"), f.param("m"), f.stride("mStride"), f.param("y"), f.stride("yRow")
 	h, hitsRow, bias := f.param("hits"), f.param("hitsRow"), f.param("bias")
 	g := newGrid(f, m, stride, t.Side(), t.Points(t.Rows), t.Points(t.Cols))
@@ -147,27 +148,30 @@ func outputHits(out *file) {
 	})
 }
 
-// outputMask: y = AᵀMA of F(4) where x is positive, else 0. It takes dx through the
-// rectification before the layer, whose output is x.
-func outputMask(out *file) {
-	t := whole4
-	const name = "winoOutputMask4NEON"
-	f := out.text(name, "(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)", name+" is winoOutputMaskTwin.")
+// outputMask: y = AᵀMA where x is positive, else 0. It takes dx through the rectification
+// before the layer, whose output is x. A pointer goes down the rows of x, as there are too few
+// registers for all of them.
+func outputMask(out *file, t wino.Tile) {
+	name := "winoOutputMask" + t.Suffix() + "NEON"
+	f := out.text(name, "(tiles int, m *float32, mStride int, y *float32, yRow int, x *float32, xRow int)", name+" is winoOutputMaskTwin for "+t.Outputs()+".")
 	tiles, m, stride, y, yRow := f.param("tiles"), f.param("m"), f.stride("mStride"), f.param("y"), f.stride("yRow")
 	x, xRow := f.param("x"), f.stride("xRow")
 	g := newGrid(f, m, stride, t.Side(), t.Points(t.Rows), t.Points(t.Cols))
-	ys, xs := f.steps(y, yRow, t.Rows), f.steps(x, xRow, t.Rows)
+	ys, p := f.steps(y, yRow, t.Rows), f.general()
 	tmp, quarter := f.scratch(len(g.at)*t.Cols*width), yRow
 	at := len(f.lines)
 	c := &code{f: f}
 	outputRows(c, t, g, tmp)
 	for j := range t.Cols {
-		for r, v := range outputColumn(c, t, g, tmp, j) {
-			c.store(c.three("and", v, c.positive(c.load(xs[r], j*block))), ys[r], j*block)
+		o := outputColumn(c, t, g, tmp, j)
+		c.do(func() { f.op("MOVD %v, %v", x, p) })
+		for r, v := range o {
+			c.store(c.three("and", v, c.positive(c.load(p, j*block))), ys[r], j*block)
+			c.do(func() { f.op("ADD %v, %v, %[2]v", xRow, p) })
 		}
 	}
-	f.tiled(c, tiles, at, quarter, slices.Concat(g.cols, ys, xs), nil, func() {
+	f.tiled(c, tiles, at, quarter, slices.Concat(g.cols, ys, []gp{x}), nil, func() {
 		f.advance((t.Cols-1)*block, ys...)
-		f.advance((t.Cols-1)*block, xs...)
+		f.advance((t.Cols-1)*block, x)
 	})
 }

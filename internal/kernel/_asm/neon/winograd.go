@@ -18,10 +18,14 @@ func winograd(f *file) {
 		}
 		weightTransform(f, form)
 	}
-	outputHits(f)
-	outputMask(f)
-	gradTransform(f)
-	weightGradTransform(f)
+	for _, form := range wino.Trained {
+		for _, t := range form.Tiles() {
+			outputHits(f, t)
+			outputMask(f, t)
+			gradTransform(f, t)
+		}
+		weightGradTransform(f, form)
+	}
 }
 
 // steps returns n pointers, each a stride after the last.
@@ -246,46 +250,44 @@ func weightTransform(out *file, form wino.Form) {
 	f.tiled(c, count, at, quarter, append([]gp{w}, g.cols...), nil, func() {})
 }
 
-// whole4 is the whole tile of F(4×4,3×3), the form that only training's kernels have.
-var whole4 = wino.Tile{Form: wino.Form{M: 4, R: 3}, Rows: 4, Cols: 4}
-
-// gradTransform: A dy Aᵀ of F(4)'s tiles along a row.
-func gradTransform(out *file) {
-	const m, n = 4, 6
-	const name = "winoGrad4NEON"
-	f := out.text(name, "(tiles int, dy *float32, dyRow int, v *float32, vStride int)", name+" is winoGradTwin for 4×4 outputs.")
+// gradTransform: A dy Aᵀ of tiles along a row.
+func gradTransform(out *file, t wino.Tile) {
+	down, along := t.Points(t.Rows), t.Points(t.Cols)
+	name := "winoGrad" + t.Suffix() + "NEON"
+	f := out.text(name, "(tiles int, dy *float32, dyRow int, v *float32, vStride int)", name+" is winoGradTwin for "+t.Outputs()+".")
 	tiles, dy, dyRow, v, vStride := f.param("tiles"), f.param("dy"), f.stride("dyRow"), f.param("v"), f.stride("vStride")
-	rows := f.steps(dy, dyRow, m)
-	g := newGrid(f, v, vStride, n, whole4.Points(m), whole4.Points(m))
-	tmp, quarter := f.scratch(n*m*width), dyRow
+	rows := f.steps(dy, dyRow, t.Rows)
+	g := newGrid(f, v, vStride, t.Side(), down, along)
+	tmp, quarter := f.scratch(len(down)*t.Cols*width), dyRow
 	at := len(f.lines)
 	c := &code{f: f}
-	for j := range m {
-		d := make([]value, m)
+	for j := range t.Cols {
+		d := make([]value, t.Rows)
 		for i := range d {
 			d[i] = c.load(rows[i], j*block)
 		}
-		wino.OutputAdjoint(c, d, func(i int, o value) { c.store(o, tmp, (i*m+j)*width) })
+		wino.OutputAdjoint(c, t.Form, d, func(i int, o value) { c.store(o, tmp, (slices.Index(down, i)*t.Cols+j)*width) })
 	}
 	c.do(g.begin)
-	for i := range n {
-		d := make([]value, m)
+	for i := range down {
+		d := make([]value, t.Cols)
 		for j := range d {
-			d[j] = c.load(tmp, (i*m+j)*width)
+			d[j] = c.load(tmp, (i*t.Cols+j)*width)
 		}
-		wino.OutputAdjoint(c, d, func(j int, o value) { c.storeAt(o, g.cols[j], g.off) })
+		wino.OutputAdjoint(c, t.Form, d, func(j int, o value) { c.storeAt(o, g.cols[slices.Index(along, j)], g.off) })
 		c.do(func() { g.next(i) })
 	}
-	f.tiled(c, tiles, at, quarter, slices.Concat(rows, g.cols), nil, func() { f.advance((m-1)*block, rows...) })
+	f.tiled(c, tiles, at, quarter, slices.Concat(rows, g.cols), nil, func() { f.advance((t.Cols-1)*block, rows...) })
 }
 
-// weightGradTransform: dw += Gᵀ dU G of F(4), for n blocks of 16 lanes.
-func weightGradTransform(out *file) {
-	const n = 6
-	const name = "winoWeightsGrad4NEON"
-	f := out.text(name, "(n int, du *float32, duStride int, dw *float32, dwStride int)", name+" is winoWeightsGradTwin for 4×4 outputs.")
+// weightGradTransform: dw += Gᵀ dU G, for n blocks of 16 lanes.
+func weightGradTransform(out *file, form wino.Form) {
+	n := form.Side()
+	name := "winoWeightsGrad" + form.Suffix() + "NEON"
+	whole := wino.Tile{Form: form, Rows: form.M, Cols: form.M}
+	f := out.text(name, "(n int, du *float32, duStride int, dw *float32, dwStride int)", name+" is winoWeightsGradTwin for "+whole.Outputs()+".")
 	count, du, duStride, dw, dwStride := f.param("n"), f.param("du"), f.stride("duStride"), f.param("dw"), f.stride("dwStride")
-	g := newGrid(f, du, duStride, n, whole4.Points(4), whole4.Points(4))
+	g := newGrid(f, du, duStride, n, whole.Points(whole.Rows), whole.Points(whole.Cols))
 	p, quarter := f.general(), f.general()
 	tmp := f.scratch(3 * n * width)
 	at := len(f.lines)

@@ -97,16 +97,32 @@ func Output[V any](e Arithmetic[V], m int, d []V, put func(i int, v V)) {
 	put(5, e.Add(e.MadInto(e.Add(d[7], t1), 32, t2), t3))
 }
 
-// OutputAdjoint is Ad, the adjoint of F(4)'s output transform: 4 values to 6.
-func OutputAdjoint[V any](e Arithmetic[V], d []V, put func(i int, v V)) {
+// OutputAdjoint is Ad, the adjoint of the output transform of a tile's len(d) values; put takes
+// result i of the form's grid.
+func OutputAdjoint[V any](e Arithmetic[V], f Form, d []V, put func(i int, v V)) {
 	put(0, d[0])
-	put(5, d[3])
+	put(f.Side()-1, d[len(d)-1])
+	if len(d) == 2 {
+		put(1, e.Add(d[0], d[1]))
+		put(2, e.Sub(d[0], d[1]))
+		return
+	}
+	// pairs ±: the even and the odd values at the points ±1, ±2, ±½
 	s, t := e.Add(d[0], d[2]), e.Add(d[1], d[3])
+	u, v := e.Mad(d[0], 4, d[2]), e.MadInto(e.Scale(2, d[1]), 8, d[3])
+	if len(d) == 6 {
+		s, t = e.Add(s, d[4]), e.Add(t, d[5])
+		u, v = e.MadInto(u, 16, d[4]), e.MadInto(v, 32, d[5])
+	}
 	put(1, e.Add(s, t))
 	put(2, e.Sub(s, t))
-	u, v := e.Mad(d[0], 4, d[2]), e.MadInto(e.Scale(2, d[1]), 8, d[3])
 	put(3, e.Add(u, v))
 	put(4, e.Sub(u, v))
+	if len(d) == 6 {
+		u, v = e.MadInto(e.MadInto(e.Scale(32, d[0]), 8, d[2]), 2, d[4]), e.Add(e.MadInto(e.Scale(16, d[1]), 4, d[3]), d[5])
+		put(5, e.Add(u, v))
+		put(6, e.Sub(u, v))
+	}
 }
 
 // Weights is Gg, the weight transform of r values to m+r−1.
@@ -142,10 +158,19 @@ func Weights[V any](e Arithmetic[V], m int, g []V) []V {
 	return []V{g[0], e.Sub(a, b), e.Add(a, b), e.Add(c, d), e.Sub(c, d), e.Add(f, h), e.Sub(f, h), g[2]}
 }
 
-// WeightsAdjoint is Gᵀu, the adjoint of F(4)'s weight transform: 6 values to 3.
+// WeightsAdjoint is Gᵀu, the adjoint of the weight transform of F(4×4,3×3) or F(6×6,3×3): 6 or
+// 8 values to 3.
 func WeightsAdjoint[V any](e Arithmetic[V], u []V) []V {
 	s1, t1 := e.Add(u[1], u[2]), e.Sub(u[2], u[1])
 	s2, t2 := e.Add(u[3], u[4]), e.Sub(u[3], u[4])
+	if len(u) == 8 {
+		s3, t3 := e.Add(u[5], u[6]), e.Sub(u[5], u[6])
+		return []V{
+			e.MadInto(e.MadInto(e.Mad(u[0], -2./9, s1), 1./90, s2), 1./45, s3),
+			e.MadInto(e.MadInto(e.Scale(2./9, t1), 1./45, t2), 1./90, t3),
+			e.MadInto(e.MadInto(e.Mad(u[7], -2./9, s1), 2./45, s2), 1./180, s3),
+		}
+	}
 	return []V{
 		e.MadInto(e.MadInto(e.Scale(1./4, u[0]), -1./6, s1), 1./24, s2),
 		e.MadInto(e.Scale(1./6, t1), 1./12, t2),

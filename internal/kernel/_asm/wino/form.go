@@ -11,6 +11,9 @@ type Form struct{ M, R int }
 // Forms are all forms that have kernels.
 var Forms = []Form{{4, 3}, {6, 3}, {4, 5}, {2, 7}}
 
+// Trained are the forms that have kernels of training.
+var Trained = []Form{{4, 3}, {6, 3}}
+
 // Side is the side of an input tile, and of the grid of products.
 func (f Form) Side() int { return f.M + f.R - 1 }
 

@@ -1,0 +1,220 @@
+package accel
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/verydeep/vgg/accel/hlo"
+	"github.com/verydeep/vgg/accel/pjrt"
+)
+
+// Precision is that of convolutions and of the products of fully connected layers. Everything
+// else is float32.
+type Precision string
+
+const (
+	// F32 multiplies float32 numbers: on GPUs without TF32, on TPUs by six products of bfloat16.
+	F32 Precision = "f32"
+	// TF32 lets GPUs multiply with 10 bits of fraction, and TPUs by three products of bfloat16.
+	TF32 Precision = "tf32"
+	// BF16 rounds both operands to bfloat16, 8 bits, and the results of convolutions too. Sums
+	// are float32.
+	BF16 Precision = "bf16"
+)
+
+// Precisions lists the precisions, the most exact first.
+func Precisions() []Precision { return []Precision{F32, TF32, BF16} }
+
+// products is XLA's name of the precision.
+func (p Precision) products() hlo.Precision {
+	switch p {
+	case TF32:
+		return hlo.High
+	case BF16:
+		return hlo.Default
+	}
+	return hlo.Highest
+}
+
+// Options choose a device.
+type Options struct {
+	Plugin    string    // file of the plugin
+	Count     int       // devices to take; 0: one
+	Precision Precision // empty: F32
+	// CacheDir is the folder that keeps compiled programs; empty: none are kept.
+	CacheDir string
+}
+
+// Device is one or several devices of a kind that this process has taken. Any number of
+// goroutines may use it.
+type Device struct {
+	client    *pjrt.Client
+	devices   []*pjrt.Device
+	precision Precision
+	cache     cache
+
+	mu       sync.Mutex
+	programs map[programKey]*pjrt.Executable
+}
+
+// programKey tells programs apart.
+type programKey struct {
+	code     string
+	replicas int
+	exact    bool
+}
+
+// Open takes the devices of a plugin.
+func Open(o Options) (*Device, error) {
+	if o.Precision == "" {
+		o.Precision = F32
+	}
+	if !slices.Contains(Precisions(), o.Precision) {
+		return nil, fmt.Errorf("accel: precision %q, want one of %v", o.Precision, Precisions())
+	}
+	plugin, err := pjrt.Open(o.Plugin)
+	if err != nil {
+		return nil, fmt.Errorf("accel: %w", err)
+	}
+	count := max(1, o.Count)
+	client, err := newClient(plugin, count)
+	if err != nil {
+		return nil, fmt.Errorf("accel: %w", err)
+	}
+	if count > len(client.Devices) {
+		n := len(client.Devices)
+		return nil, errors.Join(fmt.Errorf("accel: %d devices, and %s has %d", count, client.Platform, n), client.Close())
+	}
+	d := &Device{client: client, devices: client.Devices[:count], precision: o.Precision, programs: map[programKey]*pjrt.Executable{}}
+	d.cache = newCache(o.CacheDir, client)
+	return d, nil
+}
+
+// newClient takes a plugin's devices. A processor is as many devices as are asked for, by an
+// option that other plugins refuse.
+func newClient(p *pjrt.Plugin, count int) (*pjrt.Client, error) {
+	if count > 1 {
+		if c, err := p.NewClient(pjrt.Settings{"cpu_device_count": count}); err == nil {
+			return c, nil
+		}
+	}
+	return p.NewClient(nil)
+}
+
+// Name says what the device is: its platform and kind, and how many there are.
+func (d *Device) Name() string {
+	name := d.client.Platform
+	if kind := d.devices[0].Kind; kind != name {
+		name += " " + kind
+	}
+	if n := len(d.devices); n > 1 {
+		name = fmt.Sprintf("%d × %s", n, name)
+	}
+	return name
+}
+
+// ID is the platform and the precision, on which the bits of results depend.
+func (d *Device) ID() string { return d.client.Platform + " " + string(d.precision) }
+
+// Count is the number of devices taken.
+func (d *Device) Count() int { return len(d.devices) }
+
+// Precision is that of the products.
+func (d *Device) Precision() Precision { return d.precision }
+
+// Close frees the programs and gives the devices back. What was made of the device must have
+// been closed before.
+func (d *Device) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, e := range d.programs {
+		errs = append(errs, e.Free())
+	}
+	clear(d.programs)
+	return errors.Join(append(errs, d.client.Close())...)
+}
+
+// compile returns the executable of a program on the first devices, one for each replica. It
+// compiles a program once. exact forbids operations whose bits vary from run to run.
+func (d *Device) compile(p pjrt.Program, replicas int, exact bool) (*pjrt.Executable, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := programKey{string(p.Code), replicas, exact}
+	if e := d.programs[key]; e != nil {
+		return e, nil
+	}
+	o := pjrt.CompileOptions{Devices: d.devices[:replicas], Flags: d.flags(exact)}
+	e, err := d.cache.load(p, o)
+	if err != nil {
+		return nil, err
+	}
+	if e == nil {
+		if e, err = d.client.Compile(p, o); err != nil {
+			return nil, fmt.Errorf("accel: %w", err)
+		}
+		d.cache.save(e, o)
+	}
+	if err := d.fits(e); err != nil {
+		return nil, errors.Join(err, e.Free())
+	}
+	d.programs[key] = e
+	return e, nil
+}
+
+// flags are the compiler's.
+func (d *Device) flags(exact bool) map[string]any {
+	flags := map[string]any{}
+	if exact && (d.client.Platform == "cuda" || d.client.Platform == "rocm") {
+		flags["xla_gpu_deterministic_ops"] = true
+	}
+	return flags
+}
+
+// TooLargeError is a program that takes more memory than the device has.
+type TooLargeError struct {
+	Program    string
+	Need, Have int64 // bytes
+}
+
+func (e *TooLargeError) Error() string {
+	return fmt.Sprintf("accel: %s takes %d MiB of the device's memory, which has %d MiB: a smaller batch (or micro-batch) takes less", e.Program, (e.Need+1<<20-1)>>20, e.Have>>20)
+}
+
+// fits is an error if a program needs more memory than the device has, by the compiler's own
+// figures.
+func (d *Device) fits(e *pjrt.Executable) error {
+	need, err := e.Memory()
+	if err != nil {
+		return nil //nolint:nilerr // the plugin doesn't say
+	}
+	have, err := d.devices[0].Memory()
+	if err != nil || have.Limit == 0 || need.Total() <= have.Limit {
+		return nil //nolint:nilerr // the plugin doesn't say
+	}
+	return &TooLargeError{e.Program.Name, need.Total(), have.Limit}
+}
+
+// program makes a plugin's program of a function that returns the results.
+func program(name string, f *hlo.Func, replicas int, results ...hlo.Value) (pjrt.Program, error) {
+	code, err := f.Program(replicas, results...)
+	if err != nil {
+		return pjrt.Program{}, fmt.Errorf("accel: %s: %w", name, err)
+	}
+	p := pjrt.Program{Name: name, Code: []byte(code)}
+	for _, t := range f.Args() {
+		p.Inputs = append(p.Inputs, shapeOf(t))
+	}
+	for _, v := range results {
+		p.Outputs = append(p.Outputs, shapeOf(v.Type))
+	}
+	return p, nil
+}
+
+// shapeOf is a type in the plugin's terms.
+func shapeOf(t hlo.Type) pjrt.Shape {
+	kinds := map[hlo.Elem]pjrt.Type{hlo.F32: pjrt.F32, hlo.BF16: pjrt.BF16, hlo.I32: pjrt.S32, hlo.U32: pjrt.U32, hlo.U64: pjrt.U64, hlo.Bool: pjrt.Pred}
+	return pjrt.NewShape(kinds[t.Elem], t.Dims...)
+}

@@ -1,0 +1,9 @@
+package pjrt_test
+
+import (
+	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
+)
+
+func TestMain(m *testing.M) { vggtest.Main(m) }

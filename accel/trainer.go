@@ -1,0 +1,341 @@
+package accel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/verydeep/vgg/accel/pjrt"
+	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/nn"
+)
+
+// Trainer trains a chain on devices. It is an [nn.Trainer].
+//
+// Each device is a rank, with weights and momenta of its own. Gradients are computed by
+// micro-batches of one size, the last one of a group filled up with images that don't count,
+// and summed group by group. The groups' sums are added in [comm.Tree]. All ranks run the same
+// programs, and what adds up sums has a program of its own, so the number of devices changes no
+// bit. The size of a micro-batch does, as does another kind of device.
+type Trainer struct {
+	d     *Device
+	chain *nn.Chain
+	o     nn.TrainerOptions
+	plan  *plan
+	tree  comm.Tree
+	// spans are the groups whose sums each rank forms; folded says that it adds groups up.
+	spans  [][]comm.Span
+	folded bool
+
+	programs map[any]*pjrt.Executable
+	weights  [][]*pjrt.Buffer // of each rank, all parameters
+	momenta  [][]*pjrt.Buffer // of each rank, those of learnt parameters
+	stack    [][][]*pjrt.Buffer
+	err      error // after which weights and momenta are not whole
+}
+
+// NewTrainer returns the trainer of a chain whose parameters are set, and those marked that are
+// not learnt. Its momenta are zero. It is an error if the chain can't run on such an input, if
+// nothing is learnt, or if there are fewer devices than ranks.
+func (d *Device) NewTrainer(c *nn.Chain, o nn.TrainerOptions) (_ *Trainer, err error) {
+	switch {
+	case o.Groups < 1 || o.Ranks < 1 || o.Groups%o.Ranks != 0:
+		return nil, fmt.Errorf("accel: %d groups on %d ranks: want a number of ranks that divides the groups", o.Groups, o.Ranks)
+	case o.Ranks > len(d.devices):
+		return nil, fmt.Errorf("accel: %d ranks on %d devices", o.Ranks, len(d.devices))
+	case o.Batch < 1:
+		return nil, fmt.Errorf("accel: batches of %d images", o.Batch)
+	}
+	images := (o.Batch + o.Groups - 1) / o.Groups
+	if o.Micro > 0 {
+		images = min(images, o.Micro)
+	}
+	t := &Trainer{d: d, chain: c, o: o, tree: comm.Tree(o.Groups), programs: map[any]*pjrt.Executable{}}
+	if t.plan, err = newPlan(c, o, images, d.precision); err != nil {
+		return nil, err
+	}
+	t.spans, t.folded = rankSpans(t.tree, o.Ranks)
+	t.weights, t.momenta = make([][]*pjrt.Buffer, o.Ranks), make([][]*pjrt.Buffer, o.Ranks)
+	if err := t.Send(nil); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+// Send implements [nn.Trainer]. Without a function momenta are zero.
+func (t *Trainer) Send(momentum func(*nn.Param) []float32) error {
+	if err := t.Close(); err != nil {
+		return err
+	}
+	for i, p := range t.plan.params {
+		v, err := hostValues(p, t.plan.dims[i])
+		if err == nil {
+			err = t.upload(t.weights, v, t.plan.dims[i])
+		}
+		if err != nil {
+			return fmt.Errorf("accel: %s: %w", p.Name, err)
+		}
+	}
+	for _, at := range t.plan.learnt {
+		p := t.plan.params[at]
+		v := make([]float32, p.Len())
+		if momentum != nil {
+			var err error
+			if v, err = momentumValues(p, t.plan.dims[at], momentum(p)); err != nil {
+				return err
+			}
+		}
+		if err := t.upload(t.momenta, v, t.plan.dims[at]); err != nil {
+			return fmt.Errorf("accel: momentum of %s: %w", p.Name, err)
+		}
+	}
+	t.err = nil
+	return nil
+}
+
+// upload adds values to the row of each rank.
+func (t *Trainer) upload(rows [][]*pjrt.Buffer, v []float32, dims []int) error {
+	for r := range rows {
+		b, err := pjrt.Upload(t.d.devices[r], v, dims...)
+		if err != nil {
+			return err
+		}
+		rows[r] = append(rows[r], b)
+	}
+	return nil
+}
+
+// Fetch implements [nn.Trainer].
+func (t *Trainer) Fetch(momentum func(*nn.Param) []float32) error {
+	if t.err != nil {
+		return t.err
+	}
+	for i, at := range t.plan.learnt {
+		p, dims := t.plan.params[at], t.plan.dims[at]
+		v, err := pjrt.Download[float32](t.weights[0][at])
+		if err == nil {
+			err = setHostValues(p, dims, v)
+		}
+		if err == nil {
+			err = pjrt.DownloadInto(t.momenta[0][i], v)
+		}
+		if err == nil {
+			err = setMomentum(p, dims, momentum(p), v)
+		}
+		if err != nil {
+			return fmt.Errorf("accel: %s: %w", p.Name, err)
+		}
+	}
+	return nil
+}
+
+// Close implements [nn.Trainer].
+func (t *Trainer) Close() error {
+	var errs []error
+	for _, rows := range [][][]*pjrt.Buffer{t.weights, t.momenta} {
+		for r := range rows {
+			errs = append(errs, pjrt.Free(rows[r]...))
+			rows[r] = nil
+		}
+	}
+	return errors.Join(append(errs, t.dropSums())...)
+}
+
+// dropSums frees the sums of an unfinished step.
+func (t *Trainer) dropSums() error {
+	var errs []error
+	for _, rows := range t.stack {
+		errs = append(errs, freeRows(rows))
+	}
+	t.stack = nil
+	return errors.Join(errs...)
+}
+
+func freeRows(rows [][]*pjrt.Buffer) error {
+	var errs []error
+	for _, row := range rows {
+		errs = append(errs, pjrt.Free(row...))
+	}
+	return errors.Join(errs...)
+}
+
+// Step implements [nn.Trainer].
+func (t *Trainer) Step(ctx context.Context, b nn.TrainerBatch, u nn.Update) (loss float64, err error) {
+	if t.err != nil {
+		return 0, t.err
+	}
+	if err := t.check(b); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, t.dropSums()) }()
+	s := newStep(t, b)
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.sumGroups(ctx); err != nil {
+		return 0, err
+	}
+	loss, statistics, err := s.total()
+	if err != nil || math.IsNaN(loss) || math.IsInf(loss, 0) {
+		return loss, err
+	}
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
+	if err := t.reduce(); err != nil {
+		return 0, err
+	}
+	if err := t.update(u); err != nil {
+		return 0, err
+	}
+	t.chain.MoveStatistics(statistics)
+	return loss, nil
+}
+
+// check reports a batch that no program takes.
+func (t *Trainer) check(b nn.TrainerBatch) error {
+	p := t.plan
+	if len(b.X.Shape) != 4 || b.X.Shape[1] != p.in.C || b.X.Shape[2] != p.in.H || b.X.Shape[3] != p.in.W || b.X.Shape[0] < 1 || b.X.Shape[0] > t.o.Batch {
+		return fmt.Errorf("accel: a batch of shape %v, want at most %d images of %v", b.X.Shape, t.o.Batch, p.in)
+	}
+	n := b.X.Shape[0]
+	switch {
+	case b.Loss != nil:
+		return nil
+	case p.loss == labelsLoss && len(b.LabelSets) != n:
+		return fmt.Errorf("accel: labels of %d images for %d", len(b.LabelSets), n)
+	case p.loss == softmaxLoss && len(b.Labels) != n:
+		return fmt.Errorf("accel: %d labels for %d images", len(b.Labels), n)
+	}
+	for i, l := range b.Labels {
+		if p.loss == softmaxLoss && (l < 0 || l >= p.classes) {
+			return fmt.Errorf("accel: label %d of image %d, want 0 … %d", l, i, p.classes-1)
+		}
+	}
+	for i, set := range b.LabelSets {
+		for _, l := range set {
+			if p.loss == labelsLoss && (l < 0 || l >= p.classes) {
+				return fmt.Errorf("accel: label %d of image %d, want 0 … %d", l, i, p.classes-1)
+			}
+		}
+	}
+	return nil
+}
+
+// start puts a program into the queues of all ranks' devices. write makes the program of that
+// key when it is first wanted.
+func (t *Trainer) start(key any, write func() (pjrt.Program, error), rows [][]*pjrt.Buffer) (*pjrt.Execution, error) {
+	e := t.programs[key]
+	if e == nil {
+		p, err := write()
+		if err != nil {
+			return nil, err
+		}
+		if e, err = t.d.compile(p, t.o.Ranks, true); err != nil {
+			return nil, err
+		}
+		t.programs[key] = e
+	}
+	x, err := e.Start(rows)
+	if err != nil {
+		return nil, fmt.Errorf("accel: %w", err)
+	}
+	return x, nil
+}
+
+// finish waits for an execution, and frees its outputs if it failed.
+func finish(x *pjrt.Execution) error {
+	if err := x.Wait(); err != nil {
+		return errors.Join(fmt.Errorf("accel: %w", err), freeRows(x.Outputs))
+	}
+	return nil
+}
+
+// rows returns for each rank the buffers of several rows, one row after another.
+func (t *Trainer) rows(parts ...[][]*pjrt.Buffer) [][]*pjrt.Buffer {
+	all := make([][]*pjrt.Buffer, t.o.Ranks)
+	for r := range all {
+		for _, p := range parts {
+			all[r] = append(all[r], p[r]...)
+		}
+	}
+	return all
+}
+
+// push begins new sums.
+func (t *Trainer) push() error {
+	x, err := t.start("zeros", t.plan.zerosProgram, make([][]*pjrt.Buffer, t.o.Ranks))
+	if err != nil {
+		return err
+	}
+	if err := finish(x); err != nil {
+		return err
+	}
+	t.stack = append(t.stack, x.Outputs)
+	return nil
+}
+
+// fold adds the last sums to those before.
+func (t *Trainer) fold() error {
+	n := len(t.stack)
+	a, b := t.stack[n-2], t.stack[n-1]
+	return t.replace(n-2, "fold", t.plan.foldProgram, t.rows(a, b))
+}
+
+// reduce makes one sum of all ranks' sums.
+func (t *Trainer) reduce() error {
+	if t.o.Ranks == 1 && len(t.stack) == 1 {
+		return nil
+	}
+	return t.replace(0, "reduce", func() (pjrt.Program, error) { return t.plan.reduceProgram(t.tree, t.spans) }, t.rows(t.stack...))
+}
+
+// replace puts a program's results into the place of the sums from number n on.
+func (t *Trainer) replace(n int, key any, write func() (pjrt.Program, error), rows [][]*pjrt.Buffer) error {
+	x, err := t.start(key, write, rows)
+	if err != nil {
+		return err
+	}
+	if err := finish(x); err != nil {
+		return err
+	}
+	old := t.stack[n:]
+	t.stack = append(t.stack[:n:n], x.Outputs)
+	for _, rows := range old {
+		if err := freeRows(rows); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// update updates weights and momenta by the sums.
+func (t *Trainer) update(u nn.Update) error {
+	key := updateKey{u.Momentum, u.Decay, u.ClipNorm, u.DecayBiases, u.Nesterov}
+	n := len(t.plan.learnt)
+	weights, rate := make([][]*pjrt.Buffer, t.o.Ranks), make([][]*pjrt.Buffer, t.o.Ranks)
+	defer func() { freeRows(rate) }() //nolint:errcheck // a number
+	for r := range weights {
+		for _, at := range t.plan.learnt {
+			weights[r] = append(weights[r], t.weights[r][at])
+		}
+	}
+	if err := t.upload(rate, []float32{u.Rate}, nil); err != nil {
+		return err
+	}
+	x, err := t.start(key, func() (pjrt.Program, error) { return t.plan.updateProgram(key) }, t.rows(weights, t.momenta, t.stack[0], rate))
+	if err != nil {
+		return err
+	}
+	// From here on the old weights are used up.
+	if t.err = finish(x); t.err != nil {
+		return t.err
+	}
+	var errs []error
+	for r, row := range x.Outputs {
+		for i, at := range t.plan.learnt {
+			errs = append(errs, t.weights[r][at].Free(), t.momenta[r][i].Free())
+			t.weights[r][at], t.momenta[r][i] = row[i], row[n+i]
+		}
+	}
+	return errors.Join(errs...)
+}

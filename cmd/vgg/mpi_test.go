@@ -1,0 +1,171 @@
+//go:build mpi && linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/verydeep/vgg/internal/vggtest"
+)
+
+// launchers are the programs that start ranks, of both families of libraries.
+var launchers = []struct {
+	name, program string
+	arguments     []string
+}{
+	{"Open MPI", "mpiexec.openmpi", []string{"--oversubscribe", "--allow-run-as-root", "--mca", "btl_vader_single_copy_mechanism", "none"}},
+	{"MPICH", "mpiexec.mpich", nil},
+}
+
+// mpiTraining is a command line of a small run.
+func mpiTraining(config, out string, more ...string) []string {
+	return append([]string{
+		"train", "--data", "sample", "--config", config, "--width", "0.0625", "--fc", "16", "--init", "he", "--set", "standardise=true",
+		"--input", "32", "--scale-min", "34", "--scale-max", "40", "--test-scale", "36", "--batch", "40", "--groups", "6",
+		"--learning-rate", "0.001", "--epochs", "2", "--set", "max_iterations=14", "--threads", "1", "--out", out,
+	}, more...)
+}
+
+// TestMPI: training in processes that a launcher started ends with the bits of one process,
+// with several ranks in each, resumed in another number of them, and after a rank was killed.
+func TestMPI(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	start := func(program string, arguments ...string) (*exec.Cmd, *bytes.Buffer) {
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+		t.Cleanup(cancel)
+		c := exec.CommandContext(ctx, program, arguments...)
+		var out bytes.Buffer
+		c.Dir, c.Stdout, c.Stderr = dir, &out, &out
+		c.Env = append(os.Environ(), asProgram+"=1", "XDG_CACHE_HOME="+dir)
+		c.WaitDelay = 10 * time.Second
+		return c, &out
+	}
+	run := func(program string, arguments ...string) {
+		t.Helper()
+		if c, out := start(program, arguments...); c.Run() != nil {
+			t.Fatalf("%s %v:\n%s", program, arguments, out)
+		}
+	}
+	same := func(what, out, want string) {
+		t.Helper()
+		for _, name := range []string{"last.safetensors", "best.safetensors"} {
+			a, errA := os.ReadFile(filepath.Join(dir, out, name))
+			b, errB := os.ReadFile(filepath.Join(dir, want, name))
+			if errA != nil || errB != nil || !bytes.Equal(a, b) {
+				t.Errorf("%s: %s isn't that of one process (%v, %v)", what, name, errA, errB)
+			}
+		}
+	}
+	for _, config := range []string{"A", "A-BN"} {
+		run(self, mpiTraining(config, config)...)
+		run(self, mpiTraining(config, config+"-2", "--ranks", "2")...)
+		same(config+" on two ranks of one process", config+"-2", config)
+	}
+	for i, l := range launchers {
+		t.Run(l.name, func(t *testing.T) {
+			if _, err := exec.LookPath(l.program); err != nil {
+				vggtest.Skip(t, l.program)
+			}
+			under := func(n int, training []string) []string {
+				return append(append(slices.Clone(l.arguments), "-n", fmt.Sprint(n), self), training...)
+			}
+			for _, c := range []struct {
+				config           string
+				processes, ranks int
+			}{{"A", 2, 1}, {"A-BN", 3, 1}, {"A-BN", 2, 3}} {
+				out := fmt.Sprintf("%s-%d-%dx%d", c.config, i, c.processes, c.ranks)
+				run(l.program, under(c.processes, mpiTraining(c.config, out, "--ranks", fmt.Sprint(c.ranks), "--rank-logs", out+"-logs"))...)
+				same(out, out, c.config)
+				if logs, _ := filepath.Glob(filepath.Join(dir, out+"-logs", "rank-*.log")); len(logs) != c.processes-1 {
+					t.Errorf("%s: %d logs of ranks", out, len(logs))
+				}
+			}
+			killed := fmt.Sprintf("killed-%d", i)
+			killRank(t, dir, func() (*exec.Cmd, *bytes.Buffer) {
+				return start(l.program, under(3, mpiTraining("A-BN", killed, "--checkpoint-every", "1ms"))...)
+			}, killed)
+			run(l.program, under(2, mpiTraining("A-BN", killed, "--resume"))...)
+			same("killed on three ranks and resumed on two", killed, "A-BN")
+			// Ranks that would train apart.
+			apart := append(under(1, mpiTraining("A", "apart")), ":", "-n", "1", self)
+			c, out := start(l.program, append(apart, mpiTraining("A", "apart", "--seed", "7")...)...)
+			if err := c.Run(); err == nil || !strings.Contains(out.String(), "rank 1 (") || !strings.Contains(out.String(), "seed: 7, rank 0 has 1") {
+				t.Errorf("another seed on rank 1: %v:\n%s", err, out)
+			}
+		})
+	}
+}
+
+// killRank kills a rank of a run that has a checkpoint, and waits until the launcher has ended
+// the others.
+func killRank(t *testing.T, dir string, start func() (*exec.Cmd, *bytes.Buffer), out string) {
+	t.Helper()
+	c, text := start()
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for checkpoints := []string(nil); len(checkpoints) < 2; checkpoints, _ = filepath.Glob(filepath.Join(dir, out, "checkpoints", "*.safetensors")) {
+		time.Sleep(5 * time.Millisecond)
+		if t.Context().Err() != nil {
+			t.Fatal(t.Context().Err())
+		}
+	}
+	ranks := ranksOf(c.Process.Pid)
+	if len(ranks) != 3 {
+		t.Fatalf("%d ranks run, want 3:\n%s", len(ranks), text)
+	}
+	if err := syscall.Kill(ranks[len(ranks)-1], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Wait(); err == nil {
+		t.Errorf("the launcher ends well though a rank was killed:\n%s", text)
+	}
+}
+
+// ranksOf lists the descendants of a process that are this program.
+func ranksOf(launcher int) []int {
+	self, _ := os.Executable()
+	var found []int
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if exe, err := os.Readlink(filepath.Join("/proc", e.Name(), "exe")); err != nil || exe != self {
+			continue
+		}
+		for at := pid; at > 1; at = parent(at) {
+			if at == launcher && pid != launcher {
+				found = append(found, pid)
+			}
+		}
+	}
+	return found
+}
+
+// parent is that of a process; 0 if it has ended.
+func parent(pid int) int {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	n, _ := strconv.Atoi(fields[1])
+	return n
+}

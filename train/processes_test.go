@@ -1,0 +1,179 @@
+package train
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/dataset"
+)
+
+// together runs the options in several processes, which goroutines stand for. edit changes those
+// of a process. The context of the last process is done after the given iteration, 0: never.
+func together(t *testing.T, processes int, o Options, stop int, edit func(rank int, o *Options)) ([]*Result, []error) {
+	t.Helper()
+	last, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	results, errs := make([]*Result, processes), make([]error, processes)
+	var wg sync.WaitGroup
+	for rank, g := range comm.Local(processes) {
+		mine := o
+		mine.Processes = g
+		if rank > 0 {
+			mine.Dir = filepath.Join(o.Dir, "never") // only the first writes, and needs a disk
+		}
+		ctx := t.Context()
+		if rank == processes-1 {
+			ctx = last
+		}
+		mine.OnIteration = func(it Iteration) {
+			if it.Iteration == stop {
+				cancel()
+			}
+		}
+		if edit != nil {
+			edit(rank, &mine)
+		}
+		wg.Go(func() { results[rank], errs[rank] = Run(ctx, mine) })
+	}
+	wg.Wait()
+	if _, err := os.Stat(filepath.Join(o.Dir, "never")); err == nil {
+		t.Error("a process that isn't the first wrote to its run directory")
+	}
+	return results, errs
+}
+
+func mustTogether(t *testing.T, processes int, o Options) {
+	t.Helper()
+	results, errs := together(t, processes, o, 0, nil)
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	for rank, r := range results {
+		if r.Iterations != results[0].Iterations || r.BestEpoch != results[0].BestEpoch || r.Top1Error != results[0].Top1Error {
+			t.Errorf("rank %d has the result %+v, rank 0 %+v", rank, r, results[0])
+		}
+	}
+}
+
+// groupedOptions are resumeOptions with six groups in batches of twelve, unreadable images among
+// them.
+func groupedOptions(t *testing.T, config string) Options {
+	o := resumeOptions(t)
+	o.Recipe.Config, o.Recipe.Batch, o.Recipe.Groups = config, 12, 6
+	o.Train, o.Val = colours(t, "train", 29, 0, 11, 12), colours(t, "val", 11, 4)
+	o.MaxBad = 0.5
+	return o
+}
+
+// TestProcesses: a run in several processes has the bits of one, with several ranks in each
+// and unreadable images too, and whatever number of processes it goes on in.
+func TestProcesses(t *testing.T) {
+	for _, config := range []string{"A", "A-BN"} {
+		if config == "A" && testing.Short() {
+			continue
+		}
+		alone := groupedOptions(t, config)
+		mustRun(t, alone)
+		for _, c := range []struct{ processes, ranks, stop, then int }{
+			{2, 1, 0, 0}, {3, 2, 0, 0}, {3, 1, 4, 2}, {2, 1, 6, 1}, {1, 2, 5, 6},
+		} {
+			what := fmt.Sprintf("%s in %d processes of %d ranks, stopped at %d and resumed in %d", config, c.processes, c.ranks, c.stop, c.then)
+			o := groupedOptions(t, config)
+			o.Ranks = c.ranks
+			if c.stop == 0 {
+				mustTogether(t, c.processes, o)
+				sameRun(t, what, o.Dir, alone.Dir)
+				continue
+			}
+			// The last process is told to stop, and it alone.
+			_, errs := together(t, c.processes, o, c.stop, nil)
+			for rank, err := range errs {
+				want := ErrStopped
+				if rank == c.processes-1 {
+					want = context.Canceled
+				}
+				if !errors.Is(err, want) {
+					t.Errorf("%s: error %v of rank %d, want %v", what, err, rank, want)
+				}
+			}
+			if at, err := LatestCheckpoint(t.Context(), o.Dir); err != nil || at.Iteration != c.stop {
+				t.Errorf("%s: the checkpoint is %+v, %v", what, at, err)
+			}
+			o.Ranks, o.Resume = 1, true
+			mustTogether(t, c.then, o)
+			sameRun(t, what, o.Dir, alone.Dir)
+		}
+	}
+}
+
+// TestProcessesDiverge: they go back together.
+func TestProcessesDiverge(t *testing.T) {
+	alone := groupedOptions(t, "A-BN")
+	alone.Recipe.LearningRate, alone.Recipe.MaxIterations = 3000, 4
+	mustRun(t, alone)
+	if lines := timeless(t, alone.Dir); !strings.Contains(fmt.Sprint(lines), "rescue") {
+		t.Fatal("the run doesn't diverge")
+	}
+	o := groupedOptions(t, "A-BN")
+	o.Recipe = alone.Recipe
+	mustTogether(t, 2, o)
+	sameRun(t, "diverging in two processes", o.Dir, alone.Dir)
+}
+
+// TestProcessesDiffer: processes that would train apart are named, all at once, before anything
+// is written.
+func TestProcessesDiffer(t *testing.T) {
+	for name, c := range map[string]struct {
+		edit func(o *Options)
+		want string
+	}{
+		"recipe":   {func(o *Options) { o.Recipe.LearningRate = 0.5 }, "has the recipe's learning_rate: 0.5, rank 0 has 0.01"},
+		"images":   {func(o *Options) { o.Train = colours(t, "train", 28) }, "has other training images: train has 28 images, on rank 0 29"},
+		"contents": {func(o *Options) { o.Val = colours(t, "val", 11, 3) }, "has other validation images: the images of val have other names, classes or sizes than on rank 0"},
+		"none":     {func(o *Options) { o.Val = nil }, "has validation images: none, rank 0 has: val with 11"},
+		"ranks":    {func(o *Options) { o.Ranks = 2 }, "has 2 ranks in it, rank 0's process 1: want as many in each"},
+		"broken":   {func(o *Options) { o.Train = &dataset.Dataset{Name: "nothing"} }, "train: nothing: no images to train on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := groupedOptions(t, "A")
+			_, errs := together(t, 3, o, 0, func(rank int, o *Options) {
+				if rank == 1 {
+					c.edit(o)
+				}
+			})
+			for rank, err := range errs {
+				if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "rank 1") && rank != 1 {
+					t.Errorf("rank %d: error %v, want %s", rank, err, c.want)
+				}
+			}
+			if _, err := os.Stat(o.Dir); err == nil {
+				t.Error("there is a run directory")
+			}
+		})
+	}
+}
+
+// TestProcessFails: an error of one process ends all, with its name.
+func TestProcessFails(t *testing.T) {
+	o := groupedOptions(t, "A")
+	_, errs := together(t, 2, o, 0, func(rank int, o *Options) {
+		if rank == 0 {
+			o.Dir = filepath.Join(o.Dir, "file")
+			if err := errors.Join(os.MkdirAll(filepath.Dir(o.Dir), 0o777), os.WriteFile(o.Dir, []byte("no folder"), 0o666)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+	for rank, err := range errs {
+		if err == nil || !strings.Contains(err.Error(), "run directory") {
+			t.Errorf("rank %d: %v", rank, err)
+		}
+	}
+}
