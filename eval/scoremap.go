@@ -103,12 +103,12 @@ func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales 
 		}
 		w, h := m.Preprocess.Fit.Size(im.W, im.H, q)
 		if need := 12 * float64(w) * float64(h); need > float64(limits.pass) {
-			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %.0f MiB, want at most %s", im.W, im.H, w, h, need/(1<<20), mebibytes(limits.pass))
+			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %.0f MiB, want at most %s: a smaller scale takes less", im.W, im.H, w, h, need/(1<<20), mebibytes(limits.pass))
 		}
 		if need, err := d.passBytes(1, h, w); err != nil {
 			return nil, err
 		} else if need > limits.pass {
-			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %s, want at most %s", im.W, im.H, w, h, mebibytes(need), mebibytes(limits.pass))
+			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %s, want at most %s: a smaller scale takes less", im.W, im.H, w, h, mebibytes(need), mebibytes(limits.pass))
 		}
 		seen, err := preprocess.Resize(im, w, h, m.Preprocess.Filter)
 		if err != nil {

@@ -63,7 +63,7 @@ func (x *exchange) begin(ctx context.Context) {
 }
 
 // spent is the time of the last step's exchange.
-func (x *exchange) spent() Exchange { return Exchange{x.busy.Seconds(), x.waited.Seconds()} }
+func (x *exchange) spent() ExchangeTime { return ExchangeTime{x.busy.Seconds(), x.waited.Seconds()} }
 
 // begun tells that the sums' gradients are the exchange's.
 func (x *exchange) begun() bool { return x.ready != nil }

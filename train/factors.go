@@ -8,12 +8,12 @@ import (
 	"github.com/verydeep/vgg/nn"
 )
 
-// Exchange is what ranks exchange of their gradients.
-type Exchange int
+// ExchangeForm is what ranks exchange of their gradients.
+type ExchangeForm int
 
 const (
 	// Sums exchanges gradients, and sums them over the ranks.
-	Sums Exchange = iota
+	Sums ExchangeForm = iota
 	// Factored exchanges, of the gradients of fully connected layers, the factors whose product
 	// they are where that moves less: the layer's inputs and the gradients of its outputs, for
 	// all images of the batch. Every rank forms the whole batch's gradient of them. The bits
@@ -24,15 +24,15 @@ const (
 var exchangeNames = [...]string{"float32", "factors"}
 
 // String returns the name in recipes.
-func (e Exchange) String() string {
+func (e ExchangeForm) String() string {
 	if e < 0 || int(e) >= len(exchangeNames) {
-		return fmt.Sprintf("Exchange(%d)", int(e))
+		return fmt.Sprintf("ExchangeForm(%d)", int(e))
 	}
 	return exchangeNames[e]
 }
 
 // MarshalText implements [encoding.TextMarshaler].
-func (e Exchange) MarshalText() ([]byte, error) {
+func (e ExchangeForm) MarshalText() ([]byte, error) {
 	if e < 0 || int(e) >= len(exchangeNames) {
 		return nil, fmt.Errorf("exchange: %d, want float32 or factors", int(e))
 	}
@@ -40,10 +40,10 @@ func (e Exchange) MarshalText() ([]byte, error) {
 }
 
 // UnmarshalText implements [encoding.TextUnmarshaler].
-func (e *Exchange) UnmarshalText(text []byte) error {
+func (e *ExchangeForm) UnmarshalText(text []byte) error {
 	for i, name := range exchangeNames {
 		if string(text) == name {
-			*e = Exchange(i)
+			*e = ExchangeForm(i)
 			return nil
 		}
 	}
@@ -69,7 +69,7 @@ func factorsMoveLess(n, rowLen, values, ranks int) bool {
 
 // newFactors returns the factors of those of the parameters for which they pay, in batches of up
 // to n images.
-func newFactors(e Exchange, chain *nn.Chain, training *nn.Training, params []*nn.Param, group comm.Group, tree comm.Tree, n int) *factors {
+func newFactors(e ExchangeForm, chain *nn.Chain, training *nn.Training, params []*nn.Param, group comm.Group, tree comm.Tree, n int) *factors {
 	f := &factors{training: training, of: map[*nn.Param]*nn.Factors{}, groups: int(tree)}
 	f.share = func(rank int) comm.Span { return tree.Share(rank, group.Size()) }
 	tree.Sum(comm.Span{Lo: 0, Hi: int(tree)}, func(i int) error { f.order = append(f.order, i); return nil },
@@ -87,7 +87,7 @@ func newFactors(e Exchange, chain *nn.Chain, training *nn.Training, params []*nn
 
 // factorFloats is the memory of a rank's factors in floats: their rows, and the scratch in which
 // those of one layer are sorted. spared is that of the gradients that aren't summed.
-func factorFloats(e Exchange, chain *nn.Chain, n, ranks int) (floats, spared int) {
+func factorFloats(e ExchangeForm, chain *nn.Chain, n, ranks int) (floats, spared int) {
 	if e != Factored {
 		return 0, 0
 	}

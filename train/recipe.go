@@ -32,19 +32,19 @@ type Recipe struct {
 	// that matches a layer applies.
 	LayerRates []string `yaml:"layer_rates,flow"`
 
-	Batch          int      `yaml:"batch"`          // images of a mini-batch
-	Groups         int      `yaml:"groups"`         // parts of the batch that are summed separately
-	Exchange       Exchange `yaml:"exchange"`       // what ranks exchange of their gradients
-	Epochs         int      `yaml:"epochs"`         // most passes over the training set
-	MaxIterations  int      `yaml:"max_iterations"` // most updates
-	LearningRate   float64  `yaml:"learning_rate"`  // initial value
-	Momentum       float64  `yaml:"momentum"`
-	Nesterov       bool     `yaml:"nesterov"` // Nesterov's form of momentum
-	WeightDecay    float64  `yaml:"weight_decay"`
-	DecayBiases    bool     `yaml:"decay_biases"`    // weight decay on biases, scales and shifts too
-	ClipNorm       float64  `yaml:"clip_norm"`       // greatest norm of the whole gradient; 0: no bound
-	LabelSmoothing float64  `yaml:"label_smoothing"` // share of the target that is spread over all classes
-	Schedule       Schedule `yaml:"schedule"`
+	Batch          int          `yaml:"batch"`          // images of a mini-batch
+	Groups         int          `yaml:"groups"`         // parts of the batch that are summed separately
+	Exchange       ExchangeForm `yaml:"exchange"`       // what ranks exchange of their gradients
+	Epochs         int          `yaml:"epochs"`         // most passes over the training set
+	MaxIterations  int          `yaml:"max_iterations"` // most updates
+	LearningRate   float64      `yaml:"learning_rate"`  // initial value
+	Momentum       float64      `yaml:"momentum"`
+	Nesterov       bool         `yaml:"nesterov"` // Nesterov's form of momentum
+	WeightDecay    float64      `yaml:"weight_decay"`
+	DecayBiases    bool         `yaml:"decay_biases"`    // weight decay on biases, scales and shifts too
+	ClipNorm       float64      `yaml:"clip_norm"`       // greatest norm of the whole gradient; 0: no bound
+	LabelSmoothing float64      `yaml:"label_smoothing"` // share of the target that is spread over all classes
+	Schedule       Schedule     `yaml:"schedule"`
 
 	ScaleMin    int               `yaml:"scale_min"`    // Smin, pixels: smallest side of the rescaled image
 	ScaleMax    int               `yaml:"scale_max"`    // Smax; S is drawn for each image from [Smin, Smax]

@@ -33,12 +33,12 @@ type Iteration struct {
 	LearningRate    float64 `json:"learning_rate"`
 	Images          int     `json:"images"`
 	ImagesPerSecond float64 `json:"images_per_second"` // of all processes
-	Exchange
+	ExchangeTime
 }
 
-// Exchange is the time in which several processes summed gradients, as rank 0's process saw it,
+// ExchangeTime is the time in which several processes summed gradients, as rank 0's process saw it,
 // with its waiting for slower ones.
-type Exchange struct {
+type ExchangeTime struct {
 	ExchangeSeconds float64 `json:"exchange_seconds,omitempty"`
 	// ExchangeWaitSeconds is the part of it that came after the backward pass: the rest is
 	// hidden behind it.
@@ -46,7 +46,7 @@ type Exchange struct {
 }
 
 // Hidden is the share of the time that is hidden behind the backward pass; 0 without an exchange.
-func (x Exchange) Hidden() float64 {
+func (x ExchangeTime) Hidden() float64 {
 	if x.ExchangeSeconds <= 0 {
 		return 0
 	}
@@ -125,7 +125,7 @@ type Result struct {
 
 	Unreadable int `json:"unreadable"` // different images that could not be read
 
-	Exchange // of this process, without what was before it was resumed
+	ExchangeTime // of this process, without what was before it was resumed
 
 	Init *InitReport `json:"init,omitempty"`
 }

@@ -288,7 +288,7 @@ func (r *run) iterate(ctx context.Context, b part, began time.Time) error {
 	it := Iteration{Epoch: r.epoch, Iteration: next, Iterations: r.iterations, Loss: mean, LearningRate: rate,
 		Images: b.n, ImagesPerSecond: progress.Rate(float64(b.n), time.Since(began))}
 	if r.o.Processes != nil {
-		it.Exchange = r.stepper.ranks[0].exchange.spent()
+		it.ExchangeTime = r.stepper.ranks[0].exchange.spent()
 		r.result.ExchangeSeconds += it.ExchangeSeconds
 		r.result.ExchangeWaitSeconds += it.ExchangeWaitSeconds
 	}

@@ -85,7 +85,7 @@ func (f Footprint) Bytes() (int64, error) {
 	for i := range ranks * processes {
 		sums = max(sums, tree.Sums(tree.Share(i, ranks*processes)))
 	}
-	factors, spared := factorFloats(r.Exchange, trained, batch, ranks)
+	factors, spared := factorFloats(r.Exchange, trained, batch, ranks*processes)
 	rank += (sums-1)*(chain.LearntFloats()-spared) + factors
 
 	val := validationBatch(r, f.Micro)

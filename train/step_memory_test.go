@@ -25,7 +25,7 @@ func TestFootprint(t *testing.T) {
 		config               string
 		groups, ranks, micro int
 		freeze               []string
-		exchange             Exchange
+		exchange             ExchangeForm
 	}{
 		{"A", 1, 1, 0, nil, Sums},
 		{"A", 1, 1, 2, nil, Sums},

@@ -40,6 +40,6 @@ func (g *group) AllGather(ctx context.Context, data []float32, bounds []int) err
 		pin.Pin(&at[0])
 		pin.Pin(&data[0])
 		l := g.library
-		return l.call("MPI_Allgatherv", l.inPlace, 0, 0, address(data), address(counts), address(at), l.float, l.world)
+		return l.together("MPI_Iallgatherv", l.inPlace, 0, 0, address(data), address(counts), address(at), l.float, l.world)
 	})
 }

@@ -38,6 +38,9 @@ func kindOf(f *kong.Flag) string {
 	if t.PkgPath() != "" && t.Kind() != reflect.String {
 		word = t.Name()
 	}
+	if t == reflect.TypeFor[rankCount]() { // a number, which mpi can stand before
+		word = "number"
+	}
 	holder := f.PlaceHolder
 	if kind, ok := kinds[holder]; ok {
 		holder = kind

@@ -206,6 +206,9 @@ func (c *trainCommand) train(e *environment) error {
 	if !c.processes.first() {
 		return err
 	}
+	if err == nil {
+		p.report(p.last, true)
+	}
 	if drawErr := p.draw(); err == nil {
 		err = drawErr
 	}
@@ -426,6 +429,12 @@ func (c *trainCommand) showProgress(e *environment, human io.Writer, o *train.Op
 	}
 	o.Log, o.OnSurvey, o.OnStart, o.OnIteration, o.OnEpoch = slog.New(p.warnings()), p.bar.stage("measuring the images' colours", unitImages), p.start, p.iteration, p.epoch
 	o.OnRescue = p.rescue
+	if c.processes.first() {
+		var err error
+		if p.status, err = newTrainerStatus(e.getenv); err != nil {
+			p.warn(fmt.Sprintf("no progress for Kubeflow: %v", err))
+		}
+	}
 	return p
 }
 

@@ -31,6 +31,9 @@ type trainProgress struct {
 	drawn    time.Time
 	boxes    bool // the run learns boxes
 	labels   bool // an image has several labels
+	begun    time.Time
+	last     train.Iteration
+	status   *trainerStatus // nil: nobody asks
 }
 
 // showLabels shows the errors of several labels an image.
@@ -79,7 +82,7 @@ func (p *trainProgress) start(s train.Start) {
 		parts = fmt.Sprintf(", %d images at a time", s.Micro)
 	}
 	fmt.Fprintf(p.out, "Memory  at most about %s%s\n", report.Bytes(s.Memory), parts)
-	p.left = s.Iterations - s.Iteration
+	p.left, p.begun = s.Iterations-s.Iteration, time.Now()
 	fmt.Fprintf(p.out, "Time    about %s for %d iterations: an estimate from a forward pass, if images are ready when they are needed\n\n",
 		seconds(s.Seconds), p.left)
 	p.bar.begin("training")
@@ -148,6 +151,8 @@ func (p *trainProgress) iteration(i train.Iteration) {
 		exchange = fmt.Sprintf(", exchange %.0f %%, hidden %.0f %%", 100*i.ExchangeSeconds*i.ImagesPerSecond/float64(i.Images), 100*i.Hidden())
 	}
 	p.bar.set(int64(i.Iteration-p.from), int64(p.left), fmt.Sprintf("epoch %d, loss %.3g, %.0f images/s%s", i.Epoch, i.Loss, i.ImagesPerSecond, exchange), unitIterations)
+	p.last = i
+	p.report(i, false)
 }
 
 // rescue removes from the curve what the run goes back from.

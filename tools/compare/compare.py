@@ -192,6 +192,8 @@ def main():
     c = Comparison(o.only, o.rounds, o.quick, cache)
     c.load = load
     c.invocation = shlex.join(["python3", "tools/compare/compare.py", *sys.argv[1:]])
+    if o.python:  # where it is, is this machine's affair
+        c.invocation = c.invocation.replace(o.python, "python3")
     try:
         c.setup(o.peers)
     except Unavailable as e:

@@ -6,6 +6,7 @@ import statistics
 from datetime import date
 from pathlib import Path
 
+from contestants import Models
 from work import THREADS
 
 BEGIN = "<!-- begin: written by tools/compare -->"
@@ -72,7 +73,8 @@ def shown(argv, env, cache):
     """A command as one types it, without this machine's folders."""
     root = str(Path(__file__).resolve().parent.parent.parent)
     words = [f"{k}={shlex.quote(v)}" for k, v in env.items()] + [shlex.quote(a) for a in argv]
-    return " ".join(words).replace(str(cache), "$CACHE").replace(root + "/", "")
+    text = " ".join(words).replace(str(cache), "$CACHE").replace(root + "/", "")
+    return text.replace(Models.given, "python3") if Models.given else text
 
 
 def render(comparison):
