@@ -66,7 +66,7 @@ func TestTrainingFromAServer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if code, text := run(t.Context(), "shard", shards, "--index"); code != 0 {
+	if code, text := run(t.Context(), "shard", shards, "--reindex"); code != 0 {
 		t.Fatal(text)
 	}
 	if after, err := os.ReadFile(indices[0]); err != nil || !bytes.Equal(after, before) {

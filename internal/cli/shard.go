@@ -14,7 +14,7 @@ import (
 type shardCommand struct {
 	setFlags
 	Out     string `placeholder:"DIR" help:"Output: the folder for the shards, new or empty."`
-	Index   bool   `help:"Write an index with checksums beside each of the tar shards that there are, instead of packing images."`
+	Reindex bool   `help:"Write an index with checksums beside each of the tar shards that there are, instead of packing images."`
 	Size    size   `default:"${shardsize}" placeholder:"BYTES" help:"Largest size of a shard, as 500MB or 1GiB (${shardsize})."`
 	Shuffle bool   `help:"Shuffle the images, for programs that read shards from end to end. vgg doesn't need it."`
 	Seed    uint64 `placeholder:"N" help:"Seed of what is random: --shuffle (0)."`
@@ -32,7 +32,7 @@ Examples:
 
     vgg shard photos --out shards
     vgg shard ILSVRC --out shards --size 1GB --shuffle
-    vgg shard --index 'train-{000000..000127}.tar'` + exitHelp
+    vgg shard --reindex 'train-{000000..000127}.tar'` + exitHelp
 }
 
 // shardResult has the JSON keys of `vgg shard --json`.
@@ -46,12 +46,12 @@ func (c *shardCommand) Run(e *environment) (err error) {
 		return err
 	}
 	switch {
-	case c.Index && c.Out != "":
-		return usagef("--index and --out both, want one of them: an index lies beside its shard")
-	case c.Index:
+	case c.Reindex && c.Out != "":
+		return usagef("--reindex and --out both, want one of them: an index lies beside its shard")
+	case c.Reindex:
 		return c.index(e)
 	case c.Out == "":
-		return usagef("no --out, want the folder for the shards; or --index, for an index of shards that there are")
+		return usagef("no --out, want the folder for the shards; or --reindex, for an index of shards that there are")
 	}
 	if c.Size < 1 {
 		return usagef("--size %d, want at least 1 byte", c.Size)
