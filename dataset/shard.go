@@ -608,7 +608,7 @@ func (s *shardFS) checkEntry(data []byte, e shardEntry) error {
 		return fmt.Errorf("not where the index says; want %s%s removed or made anew", s.shards[e.shard], indexExt)
 	}
 	if sum := imageSum(data[tarBlock:]); e.summed && sum != e.sum {
-		return fmt.Errorf("checksum %08x, and %08x by the index: the shard is damaged or another than the index is of; want it copied again, or vgg shard --index", sum, e.sum)
+		return fmt.Errorf("checksum %08x, and %08x by the index: the shard is damaged or another than the index is of; want it copied again, or vgg shard --reindex", sum, e.sum)
 	}
 	return nil
 }

@@ -202,7 +202,7 @@ func (r *farShards) scan(search *search, shard string, t *tarFile) ([]shardSampl
 	if !search.scanned {
 		search.scanned = true
 		if f := search.remote.OnRemark; f != nil {
-			f(fmt.Sprintf("%s has no index beside it that fits: it is read from end to end first, as are others like it; vgg shard --index makes them", r.files.Address(shard)))
+			f(fmt.Sprintf("%s has no index beside it that fits: it is read from end to end first, as are others like it; vgg shard --reindex makes them", r.files.Address(shard)))
 		}
 	}
 	search.mu.Unlock()

@@ -245,7 +245,7 @@ func TestFarShardErrors(t *testing.T) {
 		{"cut short", shard2(func(w http.ResponseWriter, r *http.Request) {
 			data := read("shard-000002.tar")
 			http.ServeContent(w, r, "", time.Time{}, strings.NewReader(string(data[:len(data)-4096])))
-		}), "", []string{"cut short", "copied again", "vgg shard --index"}},
+		}), "", []string{"cut short", "copied again", "vgg shard --reindex"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := httptest.NewServer(test.handler)

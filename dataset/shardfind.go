@@ -89,19 +89,34 @@ func isShardPattern(name string) bool {
 // openShardPattern opens the shards that a pattern names: with * ? [a-z] as in a shell, with
 // {000..009} and {train,val}, and several joined by ::, as WebDataset has them.
 func (s *search) openShardPattern(pattern string) (train, val *Dataset, err error) {
-	fail := func(format string, args ...any) (*Dataset, *Dataset, error) {
-		return nil, nil, fmt.Errorf("dataset: %s: %s", pattern, fmt.Sprintf(format, args...))
+	files, err := findShards(pattern)
+	if err != nil {
+		return nil, nil, fmt.Errorf("dataset: %s: %w", pattern, err)
 	}
+	dir := filepath.Dir(files[0])
+	var shards []string
+	for _, f := range files {
+		shards = append(shards, filepath.Base(f))
+	}
+	if train, err = openShards(s, pattern, wholefile.Dir(dir), shards); err != nil {
+		return nil, nil, err
+	}
+	train.path = dir
+	return train, nil, nil
+}
+
+// findShards returns the files that a pattern names, sorted.
+func findShards(pattern string) ([]string, error) {
 	var found, missing []string
 	for one := range strings.SplitSeq(pattern, "::") {
 		names, err := expandBraces(one)
 		if err != nil {
-			return fail("%v", err)
+			return nil, err
 		}
 		for _, n := range names {
 			files, err := filepath.Glob(n)
 			if err != nil {
-				return fail("%v", err)
+				return nil, err
 			}
 			if len(files) == 0 {
 				missing = append(missing, n)
@@ -110,31 +125,25 @@ func (s *search) openShardPattern(pattern string) (train, val *Dataset, err erro
 		}
 	}
 	if len(missing) > 0 {
-		return fail("no file %s, want all that the pattern names", some(missing))
+		return nil, fmt.Errorf("no file %s, want all that the pattern names", some(missing))
 	}
 	slices.Sort(found)
 	found = slices.Compact(found)
 	dir := filepath.Dir(found[0])
-	var shards []string
 	for _, f := range found {
 		if !isTar(f) {
-			return fail("%s, want tar files alone", f)
+			return nil, fmt.Errorf("%s, want tar files alone", f)
 		}
 		if info, err := os.Stat(f); err != nil {
-			return nil, nil, fmt.Errorf("dataset: %w", err)
+			return nil, err
 		} else if info.IsDir() {
-			return fail("%s is a folder, want tar files alone", f)
+			return nil, fmt.Errorf("%s is a folder, want tar files alone", f)
 		}
 		if filepath.Dir(f) != dir {
-			return fail("shards in %s and in %s, want those of one folder", dir, filepath.Dir(f))
+			return nil, fmt.Errorf("shards in %s and in %s, want those of one folder", dir, filepath.Dir(f))
 		}
-		shards = append(shards, filepath.Base(f))
 	}
-	if train, err = openShards(s, pattern, wholefile.Dir(dir), shards); err != nil {
-		return nil, nil, err
-	}
-	train.path = dir
-	return train, nil, nil
+	return found, nil
 }
 
 // maxBraces is the most names that a pattern stands for.

@@ -32,7 +32,7 @@ type indexHeader struct {
 
 // cutShort is the error of a shard of fewer bytes than its index says.
 func (h indexHeader) cutShort(shardSize int64) error {
-	return fmt.Errorf("%d bytes, and %d by its index: the shard is cut short, or the index is another's; want the shard copied again, or vgg shard --index", shardSize, h.size)
+	return fmt.Errorf("%d bytes, and %d by its index: the shard is cut short, or the index is another's; want the shard copied again, or vgg shard --reindex", shardSize, h.size)
 }
 
 // parseIndexHeader reads the first line of an index.

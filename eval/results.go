@@ -1,11 +1,15 @@
 package eval
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/internal/journal"
 )
 
@@ -63,8 +67,45 @@ func (r *resultFile) complete() error {
 			}
 		}
 		if have != images {
-			return fmt.Errorf("eval: %s: %d of %d images by %s: the run was not finished; the same command goes on with it", r.path, have, images, r.header.Nets[n].Weights)
+			return fmt.Errorf("eval: %s: %d of %d images by %s: %w", r.path, have, images, r.header.Nets[n].Weights, journal.ErrUnfinished)
 		}
+	}
+	return nil
+}
+
+// Write writes the results into one file, as a run without shards writes it: a header, and the
+// lines of the images in their order. The file replaces one that is there.
+func (r *Results) Write(ctx context.Context, path string) error {
+	err := atomicfile.Write(path, func(w io.Writer) error {
+		out := bufio.NewWriter(w)
+		enc := json.NewEncoder(out)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(r.Header); err != nil {
+			return err
+		}
+		for image := range r.Header.Data.Images {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			f := r.files[image%len(r.files)]
+			for n := range r.Header.Nets {
+				e, ok := f.index[key{n, image}]
+				if !ok {
+					return fmt.Errorf("%s: image %d: no result", f.path, image)
+				}
+				var l line
+				if err := f.lines.Read(e.at, &l); err != nil {
+					return err
+				}
+				if err := enc.Encode(l); err != nil {
+					return err
+				}
+			}
+		}
+		return out.Flush()
+	})
+	if err != nil {
+		return fmt.Errorf("eval: %w", err)
 	}
 	return nil
 }

@@ -36,6 +36,10 @@ type EvalOptions struct {
 	// are located again, and OnRemark hears how many.
 	Verify bool
 
+	// Shard is the part of the set to locate; zero: all. Images without a box of their class
+	// don't count in it.
+	Shard eval.Shard
+
 	// OnImage is told the images that are done, readable or not.
 	OnImage progress.Func
 }
@@ -88,6 +92,14 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 	if err != nil {
 		return nil, err
 	}
+	switch s := o.Shard; {
+	case s == eval.Shard{Index: 1, Count: 1}:
+		o.Shard = eval.Shard{}
+	case s != eval.Shard{} && (s.Index < 1 || s.Index > s.Count):
+		return nil, fmt.Errorf("localize: shard %v, want 1/n to n/n", s)
+	case s.Index > boxed.Len():
+		return nil, fmt.Errorf("localize: shard %v of %d images is empty, want fewer shards", s, boxed.Len())
+	}
 	e := &evaluation{l: l, o: o, boxed: boxed, labels: labels, records: make([]*Record, boxed.Len())}
 	if o.Out != "" {
 		if err := e.open(ctx); err != nil {
@@ -98,7 +110,8 @@ func Evaluate(ctx context.Context, l *Locator, data *dataset.Dataset, o EvalOpti
 	if err := e.run(ctx); err != nil {
 		return nil, err
 	}
-	return l.result(data, e.records, left, labels, o.Protocol)
+	done := slices.DeleteFunc(slices.Clone(e.records), func(r *Record) bool { return r == nil }) // of other shards
+	return l.result(data, done, left, labels, o.Protocol)
 }
 
 // evaluation is one run of [Evaluate].
@@ -121,7 +134,7 @@ func (e *evaluation) open(ctx context.Context) error {
 	}
 	h := resultHeader{
 		Format: resultFormat, Run: e.o.RunID, Protocol: e.o.Protocol, Data: e.boxed.Name, Fingerprint: fingerprint,
-		Boxes: boxesHash(e.boxed), Images: e.boxed.Len(), Classes: len(e.l.Classes()), Orient: e.l.Orient(), Fit: e.l.fit(),
+		Shard: e.o.Shard, Boxes: boxesHash(e.boxed), Images: e.boxed.Len(), Classes: len(e.l.Classes()), Orient: e.l.Orient(), Fit: e.l.fit(),
 	}
 	if err := h.keepOrientation(ctx, e.o.Out, e.boxed); err != nil {
 		return err
@@ -164,11 +177,12 @@ func (e *evaluation) forgetChanged(ctx context.Context) (err error) {
 func (e *evaluation) run(ctx context.Context) error {
 	var todo []int
 	for i, r := range e.records {
-		if r == nil {
+		if r == nil && (e.o.Shard.Count == 0 || i%e.o.Shard.Count == e.o.Shard.Index-1) {
 			todo = append(todo, i)
 		}
 	}
-	done := len(e.records) - len(todo)
+	all := e.o.Shard.Images(len(e.records))
+	done := all - len(todo)
 	decode := dataset.DecodeOptions{
 		DecodeOptions: preprocess.DecodeOptions{Orient: e.l.Orient(), MaxPixels: e.o.MaxPixels}, Room: e.o.DecodeRoom(),
 		OnHeader: func(h preprocess.Header) {
@@ -183,7 +197,7 @@ func (e *evaluation) run(ctx context.Context) error {
 			return err
 		}
 		done++
-		e.o.OnImage.Report(int64(done), int64(len(e.records)))
+		e.o.OnImage.Report(int64(done), int64(all))
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -39,6 +39,8 @@ type resultHeader struct {
 	// Orient and Fit are the networks'; files of earlier versions have neither: Stored, Keep.
 	Orient preprocess.Orient `json:"orient,omitzero"`
 	Fit    preprocess.Fit    `json:"fit,omitzero"`
+	// Shard is zero of the whole set.
+	Shard eval.Shard `json:"shard,omitzero"`
 }
 
 // difference says in which respect h is the header of another run than want; "" of the same
@@ -80,7 +82,10 @@ func boxesHash(sets ...*dataset.Dataset) string {
 }
 
 // resultFile is a result file: a header and then a line for each image that is done.
-type resultFile struct{ lines *journal.File }
+type resultFile struct {
+	lines   *journal.File
+	sharded bool
+}
 
 // openResults opens the result file of a run, and puts what it holds into records; if there
 // is none, it makes one. The error is a [*HeldError], an [*OtherRunError] or a [*FormatError]
@@ -90,7 +95,7 @@ func openResults(ctx context.Context, path string, h resultHeader, records []*Re
 	if err != nil {
 		return nil, fmt.Errorf("localize: %w", err)
 	}
-	return &resultFile{lines}, nil
+	return &resultFile{lines, h.Shard.Count > 1}, nil
 }
 
 // keepOrientation gives h the orientation that the result file at path was made with, if the
@@ -110,12 +115,20 @@ func (h *resultHeader) keepOrientation(ctx context.Context, path string, data *d
 // resultKind describes the result files of a run. What one holds goes into records.
 func resultKind(h resultHeader, records []*Record) journal.Kind[resultHeader, Record] {
 	return journal.Kind[resultHeader, Record]{
-		Format:     resultFormat,
-		Name:       "a file of localisation results",
-		Holds:      "results",
-		Header:     func(resultHeader) error { return nil }, // Difference compares all of it
-		Difference: resultHeader.difference,
+		Format: resultFormat,
+		Name:   "a file of localisation results",
+		Holds:  "results",
+		Header: func(resultHeader) error { return nil }, // Difference compares all of it
+		Difference: func(was, want resultHeader) string {
+			if d := was.difference(want); d != "" || was.Shard == want.Shard {
+				return d
+			}
+			return fmt.Sprintf("shard %v, want %v", was.Shard, want.Shard)
+		},
 		Line: func(r Record, _ journal.Place) error {
+			if r.Error != "" && h.Shard.Count > 1 && r.Image >= 0 && r.Image < len(records) {
+				return nil // an unreadable image, which is tried again
+			}
 			if r.Image < 0 || r.Image >= len(records) || r.Label < 0 || r.Label >= h.Classes || r.W < 1 || r.H < 1 || len(r.Truths) == 0 || r.Error != "" {
 				return fmt.Errorf("image %d, want a whole record of one of %d", r.Image, len(records))
 			}
@@ -125,10 +138,10 @@ func resultKind(h resultHeader, records []*Record) journal.Kind[resultHeader, Re
 	}
 }
 
-// add writes an image's line. It writes none for an unreadable image, which the next run
-// tries again.
+// add writes an image's line. Of an unreadable image, which the next run tries again, it writes
+// one in the file of a shard alone, which tells that the shard is finished.
 func (r *resultFile) add(rec *Record) error {
-	if rec.Error != "" {
+	if rec.Error != "" && !r.sharded {
 		return nil
 	}
 	if _, err := r.lines.Append(rec); err != nil {

@@ -39,8 +39,8 @@ func (c *cacheSize) UnmarshalText(text []byte) error {
 	return (*size)(c).UnmarshalText(text)
 }
 
-// remote returns the options of images on a server.
-func (f cacheFlag) remote(e *environment) dataset.RemoteOptions {
+// server returns the options of images on a server.
+func (f cacheFlag) server(e *environment) dataset.RemoteOptions {
 	o := dataset.RemoteOptions{OnRemark: e.remark}
 	if dir := cacheDir(); dir != "" && f.CacheSize > 0 {
 		o.CacheDir, o.CacheBytes = filepath.Join(dir, "objects"), int64(f.CacheSize)
@@ -58,7 +58,7 @@ const autoLayout = "auto"
 
 // options returns the options with which images are opened.
 func (f dataFlags) options(e *environment) (dataset.OpenOptions, error) {
-	o := dataset.OpenOptions{Annotations: f.Annotations, Columns: f.Columns, Remote: f.remote(e)}
+	o := dataset.OpenOptions{Annotations: f.Annotations, Columns: f.Columns, Remote: f.server(e)}
 	if f.Layout != autoLayout {
 		o.Layout = dataset.Layout(f.Layout)
 	}

@@ -31,9 +31,9 @@ type evalCommand struct {
 	thresholdFlag
 	imagesFlags
 	ranksFlag
-	Memory size   `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
-	Shard  string `placeholder:"I/N" help:"Take only every Nth image, from the Ith on. --merge combines the shards."`
-	Out    string `placeholder:"FILE" help:"Output: a result file with the posteriors of every image, as soon as they are known. An interrupted run continues from it."`
+	Memory size `placeholder:"SIZE" help:"Bound of the memory, as 4GiB. An image that needs more is unreadable (the memory of the weights and 2 GiB)."`
+	shardFlag
+	Out string `placeholder:"FILE" help:"Output: a result file with the posteriors of every image, as soon as they are known. An interrupted run continues from it."`
 	verifyFlag
 	Merge bool   `help:"Combine the shards of one run, which the arguments name, instead of running."`
 	CSV   string `name:"csv" placeholder:"FILE" help:"Write the posteriors of every image as a table."`
@@ -116,6 +116,10 @@ func (c *evalCommand) Run(e *environment) error {
 	if e.ctx.Err() != nil {
 		return e.ctx.Err()
 	}
+	shard, err := c.shard(e, &c.Out)
+	if err != nil {
+		return err
+	}
 	threads, err := c.apply()
 	if err != nil {
 		return err
@@ -146,7 +150,7 @@ func (c *evalCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	options.OnRemark = e.remark
+	options.OnRemark, options.Shard = e.remark, shard
 	if options.Thresholds, err = c.thresholds(first.Options, first.Classes, first.Thresholds); err != nil {
 		return err
 	}
@@ -168,12 +172,48 @@ func (c *evalCommand) Run(e *environment) error {
 	if have, want := len(data.Classes), len(first.Classes); have < want && !data.MultiLabel {
 		fmt.Fprintf(e.stderr, "%s has %d of the network's %d classes; an answer of any other is a wrong one\n", data.Name, have, want)
 	}
+	if c.auto {
+		return c.finishShard(e, r, shard)
+	}
 	if c.CSV != "" {
 		if err := writeCSV(e.ctx, c.CSV, options.Out); err != nil {
 			return err
 		}
 	}
 	return c.finish(e, r)
+}
+
+// finishShard merges the shards of a job array, if this is the last, and prints the whole result;
+// else that of the shard. The images that can't be read count in the whole alone.
+func (c *evalCommand) finishShard(e *environment, r evalResult, s eval.Shard) error {
+	last, err := c.merging(e, s, func(parts []string) error {
+		results, err := eval.OpenResults(e.ctx, parts...)
+		if err != nil {
+			return err
+		}
+		defer results.Close()
+		if err := results.Write(e.ctx, c.whole); err != nil {
+			return err
+		}
+		o := c.lists()
+		if results.Header.Data.MultiLabel && c.Threshold != nil {
+			if o.Thresholds, err = c.of(results.Header.Classes, results.Header.Thresholds); err != nil {
+				return err
+			}
+		}
+		r.Result, err = results.Evaluate(e.ctx, o)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if last {
+		return c.finish(e, r)
+	}
+	if err = c.finish(e, r); errors.Is(err, errUnreadable) {
+		return nil
+	}
+	return err
 }
 
 // arguments tells the networks or, with --merge, the result files from the images.
@@ -238,8 +278,8 @@ func (c *evalCommand) check() error {
 		return usagef("--single-scale without --train-scale, want both")
 	case c.Merge && (c.Map != "" || c.MultiLabel):
 		return usagef("--merge reads result files, want no --map and no --multi-label")
-	case c.Merge && (c.Data != "" || c.Out != "" || c.Shard != "" || c.With != nil):
-		return usagef("--merge reads result files, want no --data, --with, --out or --shard")
+	case c.Merge && (c.Data != "" || c.Shard != "" || c.With != nil):
+		return usagef("--merge reads result files, want no --data, --with or --shard")
 	case c.Verify && c.Out == "":
 		return usagef("--verify without --out, want both: it compares the images with the result file")
 	case c.Shard != "" && c.CSV != "":
@@ -311,12 +351,6 @@ func (c *evalCommand) options() (eval.Options, error) {
 	o := c.lists()
 	o.Batch, o.Ranks, o.Memory, o.MaxPixels, o.Out = c.Batch, c.Ranks.n, int64(c.Memory), c.pixels(), c.Out
 	o.Verify = c.Verify
-	if c.Shard != "" {
-		var err error
-		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {
-			return o, usageError{err}
-		}
-	}
 	return o, nil
 }
 
@@ -417,6 +451,14 @@ func (c *evalCommand) merge(e *environment) error {
 		return usagef("--threshold %s: the results are of images of one class each, want none", c.Threshold[0])
 	} else if c.Threshold != nil {
 		if o.Thresholds, err = c.of(h.Classes, h.Thresholds); err != nil {
+			return err
+		}
+	}
+	if c.Out != "" {
+		if err := c.overwriteFlag.check([]output{{"--out", c.Out}}, c.weights...); err != nil {
+			return err
+		}
+		if err := results.Write(e.ctx, c.Out); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ type featuresCommand struct {
 	leakFlag
 	pixelsFlag
 	overwriteFlag
-	Shard string `placeholder:"I/N" help:"Take only every Nth image, from the Ith on. --merge combines the shards."`
+	shardFlag
 	jsonFlag
 }
 
@@ -76,11 +76,9 @@ func (c *featuresCommand) Run(e *environment) error {
 	if slices.Contains(o.Regions, transfer.Box) && c.Layout != transfer.VOCActions {
 		return usagef("--region %s needs --layout %s, whose images have boxes", c.Region, transfer.VOCActions)
 	}
-	if c.Shard != "" {
-		var err error
-		if o.Shard, err = eval.ParseShard(c.Shard); err != nil {
-			return usageError{err}
-		}
+	var err error
+	if o.Shard, err = c.shardOf(e, &c.Out); err != nil {
+		return err
 	}
 	images, err := c.open(e)
 	if err != nil {
@@ -96,7 +94,53 @@ func (c *featuresCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	if c.auto {
+		return c.finishShard(e, o.Shard, featuresResult{Out: c.Out, Data: images.Name, Labels: labelsOf(images), Summary: s, PeakRSS: peakRSS()})
+	}
 	return c.finish(e, featuresResult{Out: c.Out, Data: images.Name, Labels: labelsOf(images), Summary: s, PeakRSS: peakRSS()})
+}
+
+// shardOf is shard for descriptors, of which only some files can be merged.
+func (f *shardFlag) shardOf(e *environment, out *string) (eval.Shard, error) {
+	ext := strings.ToLower(filepath.Ext(*out))
+	if word, _, _ := strings.Cut(f.Shard, "/"); word == shardAuto && ext != ".npy" && ext != ".safetensors" {
+		return eval.Shard{}, usagef("--shard %s with --out %s, want FILE.npy or FILE.safetensors, which can be merged", f.Shard, *out)
+	}
+	return f.shard(e, out)
+}
+
+// mergeDescriptors merges the shards of a job array, if this is the last.
+func (f *shardFlag) mergeDescriptors(e *environment, s eval.Shard) (merged *transfer.Summary, err error) {
+	last, err := f.merging(e, s, func(parts []string) error {
+		d, err := transfer.OpenMerged(e.ctx, parts...)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		merged = d.Summary()
+		return d.Write(e.ctx, f.whole)
+	})
+	if err != nil || !last {
+		return nil, err
+	}
+	return merged, nil
+}
+
+// finishShard merges the shards of a job array, if this is the last, and prints the result of the
+// whole; else that of the shard. The images that can't be read count in the whole alone.
+func (c *featuresCommand) finishShard(e *environment, s eval.Shard, r featuresResult) error {
+	merged, err := c.mergeDescriptors(e, s)
+	if err != nil {
+		return err
+	}
+	if merged != nil {
+		r.Out, r.Summary = c.whole, merged
+		return c.finish(e, r)
+	}
+	if err = c.finish(e, r); errors.Is(err, errUnreadable) {
+		return nil
+	}
+	return err
 }
 
 // open opens the images and describes those that have classes.

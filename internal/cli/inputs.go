@@ -27,7 +27,7 @@ type picturesArg struct {
 // setFlags are shared by the commands that read one set of images: an argument, or --data.
 type setFlags struct {
 	Sets []string `arg:"" optional:"" name:"input" help:"Set of images, as --data."`
-	Data string   `placeholder:"SET" help:"Set of images: a folder with one folder for each class, or with train and val that have such folders; ILSVRC's layout; a table or a list; tar shards; or a ZIP file. The word sample stands for the built-in photographs, which are the default where they suit."`
+	Data string   `placeholder:"SET" help:"Set of images: a folder with one folder for each class, or with train and val that have such folders; ILSVRC's layout; a table or a list; tar shards, also on a server (https://…, s3://…); or a ZIP file. The word sample stands for the built-in photographs, which are the default where they suit."`
 }
 
 // take makes --data of the argument. needed is why a command can't do without; "" if it can.

@@ -36,6 +36,7 @@ type localizeEvalCommand struct {
 	deviceFlags
 	denseFlags
 	memoryFlag
+	shardFlag
 	threadsFlag
 	jsonFlag
 }
@@ -79,6 +80,13 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if err != nil {
 		return usageError{err}
 	}
+	shard, err := c.shard(e, &c.Out)
+	if err != nil {
+		return err
+	}
+	if shard.Count > 1 && c.Draw != "" && !c.auto {
+		return usagef("--draw with --shard, want it without, for all images")
+	}
 	release, err := c.claimDraw()
 	if err != nil {
 		return err
@@ -112,9 +120,27 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 		return err
 	}
 	defer c.bound()()
-	r, err := c.evaluate(e, l, data, localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads, Memory: int64(c.Memory), MaxPixels: c.pixels(), OnRemark: e.remark}, Out: c.Out, Verify: c.Verify})
+	options := localize.EvalOptions{Protocol: protocol, Resources: resources.Resources{Workers: threads, Memory: int64(c.Memory), MaxPixels: c.pixels(), OnRemark: e.remark}, Out: c.Out, Verify: c.Verify, Shard: shard}
+	r, err := c.evaluate(e, l, data, options)
 	if err != nil {
 		return err
+	}
+	last := false
+	if c.auto {
+		last, err = c.merging(e, shard, func(parts []string) error {
+			if err := localize.MergeShards(e.ctx, parts, c.whole); err != nil {
+				return err
+			}
+			options.Out, options.Shard = c.whole, eval.Shard{}
+			r, err = c.evaluate(e, l, data, options)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if !last {
+			c.Draw = ""
+		}
 	}
 	if c.Draw != "" {
 		sheet, err := c.sheet(r, data, l.Orient())
@@ -136,6 +162,9 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	}
 	if err != nil {
 		return err
+	}
+	if c.auto && !last { // they count in the whole
+		return nil
 	}
 	return unreadable(r.Unreadable, r.Images+r.Unreadable)
 }

@@ -22,6 +22,7 @@ type indexCommand struct {
 	descriptorFlags
 	pixelsFlag
 	duplicateFlags
+	shardFlag
 	jsonFlag
 }
 
@@ -64,11 +65,19 @@ func (c *indexCommand) Run(e *environment) error {
 	if e.ctx.Err() != nil {
 		return e.ctx.Err()
 	}
+	if c.Update && c.Shard != "" {
+		return usagef("--update and --shard both, want one of them: an index is updated whole")
+	}
+	shard, err := c.shardOf(e, &c.Out)
+	if err != nil {
+		return err
+	}
 	nets, images, err := c.inputs(e)
 	if err != nil {
 		return err
 	}
 	o := c.options(c.pixels())
+	o.Shard = shard
 	o.OnRemark, o.Verify = e.remark, c.Verify
 	var changes *transfer.Changes
 	s, err := c.making(e, nets, images, c.Out, o, func(o transfer.Options) (s *transfer.Summary, err error) {
@@ -82,7 +91,18 @@ func (c *indexCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	d, err := transfer.Open(e.ctx, c.Out)
+	if c.auto {
+		merged, err := c.mergeDescriptors(e, shard)
+		if err != nil || merged == nil {
+			return err
+		}
+		c.Out, s = c.whole, merged
+	}
+	d, err := transfer.OpenMerged(e.ctx, c.Out)
+	if err != nil && shard.Count > 1 && !c.auto { // a part has no near-duplicates of its own
+		fmt.Fprintf(e.stderr, "vgg features --merge makes an index of all %d parts\n", shard.Count)
+		return unreadable(len(s.Unreadable), s.Images+len(s.Unreadable))
+	}
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,8 @@ import (
 
 type shardCommand struct {
 	setFlags
-	Out     string `required:"" placeholder:"DIR" help:"Output: the folder for the shards, new or empty."`
+	Out     string `placeholder:"DIR" help:"Output: the folder for the shards, new or empty."`
+	Reindex bool   `help:"Write an index with checksums beside each of the tar shards that there are, instead of packing images."`
 	Size    size   `default:"${shardsize}" placeholder:"BYTES" help:"Largest size of a shard, as 500MB or 1GiB (${shardsize})."`
 	Shuffle bool   `help:"Shuffle the images, for programs that read shards from end to end. vgg doesn't need it."`
 	Seed    uint64 `placeholder:"N" help:"Seed of what is random: --shuffle (0)."`
@@ -30,7 +31,8 @@ func (shardCommand) Help() string {
 Examples:
 
     vgg shard photos --out shards
-    vgg shard ILSVRC --out shards --size 1GB --shuffle` + exitHelp
+    vgg shard ILSVRC --out shards --size 1GB --shuffle
+    vgg shard --reindex 'train-{000000..000127}.tar'` + exitHelp
 }
 
 // shardResult has the JSON keys of `vgg shard --json`.
@@ -42,6 +44,14 @@ type shardResult struct {
 func (c *shardCommand) Run(e *environment) (err error) {
 	if err := c.take("a set to pack"); err != nil {
 		return err
+	}
+	switch {
+	case c.Reindex && c.Out != "":
+		return usagef("--reindex and --out both, want one of them: an index lies beside its shard")
+	case c.Reindex:
+		return c.index(e)
+	case c.Out == "":
+		return usagef("no --out, want the folder for the shards; or --reindex, for an index of shards that there are")
 	}
 	if c.Size < 1 {
 		return usagef("--size %d, want at least 1 byte", c.Size)
@@ -120,6 +130,22 @@ func (c *shardCommand) Run(e *environment) (err error) {
 		return err
 	}
 	return unreadable(len(r.Unreadable), total)
+}
+
+// index writes the indices of shards.
+func (c *shardCommand) index(e *environment) error {
+	bar := e.newProgress()
+	defer bar.close()
+	report, err := dataset.IndexShards(e.ctx, c.Data, bar.stage("indexing", unitShards))
+	bar.close()
+	if err != nil {
+		return err
+	}
+	r := shardResult{Parts: []dataset.ShardReport{report}, Unreadable: []dataset.BadImage{}}
+	if c.JSON {
+		return writeJSON(e.stdout, r)
+	}
+	return r.print(e.stdout, c.Data)
 }
 
 type part struct {

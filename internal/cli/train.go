@@ -18,6 +18,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
@@ -324,7 +325,7 @@ func (c *trainCommand) showProgress(e *environment, human io.Writer, o *train.Op
 func (c *trainCommand) print(out io.Writer, r *train.Result, o train.Options) error {
 	set := c.dataFlags.text()
 	if !c.sample() || c.MultiLabel && c.Data != "" {
-		set = " --data " + quoted(c.Data) + set
+		set = " --data " + quoted(remote.Plain(c.Data)) + set
 	}
 	waited := ""
 	if r.Seconds > 0 {
@@ -355,7 +356,7 @@ func (c *trainCommand) print(out io.Writer, r *train.Result, o train.Options) er
 		fmt.Fprintf(out, "top-1 error %s, top-5 error %s.\n\n", report.Percent(r.Top1Error), report.Percent(r.Top5Error))
 		chance = chanceOf(o.Val, r.Top1Error)
 	}
-	fmt.Fprint(out, chance.text(r.Epochs, commandLine("stats", cmp.Or(c.Data, sampleName))+c.dataFlags.text()))
+	fmt.Fprint(out, chance.text(r.Epochs, commandLine("stats", cmp.Or(remote.Plain(c.Data), sampleName))+c.dataFlags.text()))
 	if chance.verdict == noBetter {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/dataset/sample"
+	"github.com/verydeep/vgg/internal/remote"
 )
 
 func (c *trainCommand) sample() bool { return c.Data == "" || c.Data == sampleName }
@@ -39,9 +40,9 @@ func (c *trainCommand) open(e *environment, out io.Writer, seed uint64, threads 
 		if trainSet, valSet, err = dataset.Split(trainSet, valFraction, seed); err != nil {
 			return nil, nil, err
 		}
-		fmt.Fprintf(out, "Data: %s; it has no val part, so %.0f %% of each class are kept for validation\n", c.Data, 100*valFraction)
+		fmt.Fprintf(out, "Data: %s; it has no val part, so %.0f %% of each class are kept for validation\n", remote.Plain(c.Data), 100*valFraction)
 	} else {
-		fmt.Fprintf(out, "Data: %s\n", c.Data)
+		fmt.Fprintf(out, "Data: %s\n", remote.Plain(c.Data))
 	}
 	if !c.processes.first() {
 		return trainSet, valSet, nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/train"
 )
 
@@ -79,6 +80,14 @@ func (c *trainCommand) takeNote(note map[string]string) error {
 	return nil
 }
 
+// absolute returns the absolute path of a set of images, or its address without a signature.
+func absolute(set string) (string, error) {
+	if remote.IsAddress(set) {
+		return remote.Plain(set), nil
+	}
+	return filepath.Abs(set)
+}
+
 // note returns the part of the command line that checkpoints keep.
 func (c *trainCommand) note() (map[string]string, error) {
 	note, err := map[string]string{noteData: sampleName}, error(nil)
@@ -99,7 +108,7 @@ func (c *trainCommand) note() (map[string]string, error) {
 	if c.sample() {
 		return note, nil
 	}
-	note[noteData], err = filepath.Abs(c.Data)
+	note[noteData], err = absolute(c.Data)
 	if c.Columns != (dataset.Columns{}) {
 		note[noteColumns] = c.Columns.String()
 	}
@@ -120,11 +129,14 @@ func (c *trainCommand) runDir() (string, error) {
 	}
 	name := sampleName
 	if !c.sample() {
-		path, err := filepath.Abs(c.Data)
+		path, err := absolute(c.Data)
 		if err != nil {
 			return "", err
 		}
 		name = filepath.Base(path)
+		if remote.IsAddress(path) { // of a pattern: the folder's, as the files' have what no name has
+			name = filepath.Base(filepath.Dir(path))
+		}
 	}
 	if err := os.MkdirAll("runs", 0o777); err != nil {
 		return "", err

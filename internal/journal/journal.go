@@ -309,6 +309,9 @@ func (e *OtherRunError) Error() string {
 	return text + ": " + e.Difference
 }
 
+// ErrUnfinished is the error of a file that lacks results of its run.
+var ErrUnfinished = errors.New("the run was not finished; the same command goes on with it")
+
 // Part is the file of one shard of a run.
 type Part struct {
 	Path         string
