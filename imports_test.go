@@ -51,7 +51,6 @@ var levels = map[string]int{
 	"resources":             0,
 	"tensor":                0,
 	"internal/journal":      1,
-	"internal/remote":       1,
 	"internal/kernel":       1,
 	"preprocess":            1,
 	"weights":               1,

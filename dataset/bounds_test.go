@@ -159,7 +159,7 @@ func TestShardIndexBomb(t *testing.T) {
 	if err := os.Truncate(shard, size); err != nil {
 		vggtest.Skip(t, "sparse files")
 	}
-	index := fmt.Sprintf("%s\t%d\n512\t%d\t0\ta/1.jpg\n512\t10\t0\ta/2.jpg\n", indexVersion, size, size-512)
+	index := fmt.Sprintf("%s\t%d\n512\t%d\t0\ta/1.jpg\n512\t10\t0\ta/2.jpg\n", indexVersion1, size, size-512)
 	if err := os.WriteFile(shard+indexExt, []byte(index), 0o666); err != nil {
 		t.Fatal(err)
 	}
