@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+
+	"github.com/verydeep/vgg/internal/flush"
 )
 
 // Local returns the views of a group of ranks within this process, one for each rank; there
@@ -322,8 +324,17 @@ func reduceNode[T number](all map[Span][]T, node Span, from, to, depth int, scra
 	x := reduceNode(all, a, from, to, depth+1, scratch)
 	sum := (*scratch)[depth][:to-from]
 	copy(sum, x) // the other half reuses the scratch that may hold x
-	for i, v := range reduceNode(all, b, from, to, depth+1, scratch) {
-		sum[i] += v
-	}
+	add(sum, reduceNode(all, b, from, to, depth+1, scratch))
 	return sum
+}
+
+// add adds b to a. In 32 bits denormal numbers are zeros, as in the sums that a rank forms of
+// its own leaves (internal/kernel): else the ranks' number would change bits near zero.
+func add[T number](a, b []T) {
+	if _, ok := any(a).([]float32); ok {
+		defer flush.Begin().End()
+	}
+	for i, v := range b {
+		a[i] += v
+	}
 }

@@ -26,7 +26,7 @@ func (c *Chain) Until(layer string, rectified bool) (*Chain, error) {
 	}
 	if conv.ReLU || norm != nil && norm.ReLU {
 		// A convolution of its own, as a folded one includes the rectification.
-		layers[i] = &Conv{name: conv.name, g: conv.g, Weight: conv.Weight, Bias: conv.Bias}
+		layers[i] = &Conv{name: conv.name, g: conv.g, trains: conv.trains, passing: conv.passing, Weight: conv.Weight, Bias: conv.Bias}
 		if norm != nil {
 			plain := *norm
 			plain.ReLU = false

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/flush"
 )
 
 const least = 0x1p-126 // the least float32 that isn't denormal
@@ -125,7 +127,7 @@ func smallLayers() []smallLayer {
 // TestDenormalsAreZero: with every instruction set and the twins in Go, a denormal number
 // is a zero, as an operand and as a result.
 func TestDenormalsAreZero(t *testing.T) {
-	if !canFlush {
+	if !flush.Can {
 		t.Skip("this processor has no mode for it")
 	}
 	eachISA(t, func(t *testing.T) {
@@ -153,7 +155,7 @@ func TestDenormalsAreZero(t *testing.T) {
 					t.Error("all results are zero")
 				}
 				flushes = false
-				defer func() { flushes = canFlush }()
+				defer func() { flushes = flush.Can }()
 				kept := compute(smalls)
 				differs := slices.ContainsFunc(kept[0], denormal)
 				for i := range kept {
@@ -170,7 +172,7 @@ func TestDenormalsAreZero(t *testing.T) {
 // TestOnlyPartsFlush: the goroutine that calls Run, one that a part starts, and one that
 // was there before all keep denormal numbers.
 func TestOnlyPartsFlush(t *testing.T) {
-	if !canFlush {
+	if !flush.Can {
 		t.Skip("this processor has no mode for it")
 	}
 	var tiny float32 = 0x1p-140
@@ -238,7 +240,7 @@ func BenchmarkDenormals(b *testing.B) {
 		name  string
 		by    float32
 		flush bool
-	}{{"ordinary/kept", 1, false}, {"ordinary/flushed", 1, canFlush}, {"denormal/kept", 0x1p-130, false}, {"denormal/flushed", 0x1p-130, canFlush}} {
+	}{{"ordinary/kept", 1, false}, {"ordinary/flushed", 1, flush.Can}, {"denormal/kept", 0x1p-130, false}, {"denormal/flushed", 0x1p-130, flush.Can}} {
 		x := newAct(scaled(randoms(rng, g.C*h*w), c.by), 1, g.C, h, w, 1)
 		n := 1 << 14
 		values, v, dw := make([]float32, n), make([]float32, n), scaled(randoms(rng, n), c.by)
@@ -249,7 +251,7 @@ func BenchmarkDenormals(b *testing.B) {
 		} {
 			b.Run(what+"/"+c.name, func(b *testing.B) {
 				flushes = c.flush
-				defer func() { flushes = canFlush }()
+				defer func() { flushes = flush.Can }()
 				for b.Loop() {
 					f()
 				}
