@@ -24,8 +24,9 @@ type OpenOptions struct {
 	// [network.Options]. Empty: [nn.F32].
 	//
 	// [nn.InFile] leaves them in the file, which stays open as long as the model is used and
-	// must not be written to: a pass after that is [weights.ErrChanged]. Where the file's
-	// tensors are compressed or in another order, they are held in memory in 32 bits.
+	// must not be written to: a pass after that is [weights.ErrChanged], as the size and the
+	// time of modification of a path tell; of a reader or an [fs.FS] nothing is known. Where
+	// the file's tensors are compressed or in another order, they are held in memory in 32 bits.
 	FCStorage nn.Storage
 	// Config is the configuration, for files whose tensors don't tell it. Weights that
 	// contradict it are an error.
