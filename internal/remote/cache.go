@@ -54,6 +54,10 @@ type keptPart struct {
 	sum   uint32
 }
 
+// shareUncounted is the part of the bound that a process writes before it counts again what others
+// have written: 1/32. By so much each may exceed the bound.
+const shareUncounted = 32
+
 const (
 	bytesExt = ".bytes"
 	partsExt = ".parts"
@@ -220,8 +224,7 @@ func (c *cache) makeRoom(n int64) bool {
 		return false
 	}
 	fits := func() bool { return c.total+c.going+n <= c.bound }
-	// Other processes write, too; a share of the bound is what they may exceed it by.
-	if c.fresh > c.bound/32 || !fits() {
+	if c.fresh > c.bound/shareUncounted || !fits() {
 		c.count()
 	}
 	if !fits() {
