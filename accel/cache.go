@@ -47,7 +47,7 @@ func newCache(dir string, c *pjrt.Client) cache {
 // file is the file of a program.
 func (c cache) file(p pjrt.Program, o pjrt.CompileOptions) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s%v\n", c.place, o.Flags) // maps are printed in order
+	fmt.Fprint(h, c.place, o.Flags, "\n") // maps are printed in order
 	for _, d := range o.Devices {
 		fmt.Fprintln(h, d.ID)
 	}
