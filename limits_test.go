@@ -26,6 +26,7 @@ var limits = []struct{ folder, says string }{
 	{"preprocess", "pixels of an image | {DefaultMaxPixels}, where PIL"},
 	{"resources", "of its control group's), at most {mostRoom B}. "},
 	{"train", "of which up to a quarter, at most {mostReserved B}, is reserved"},
+	{"internal/cli", "keeps in the user's cache | {mostKeptDescriptors B}; "},
 	{"preprocess", "scans of a JPEG | {maxScans} |"},
 	{"dataset", "{DefaultCacheBytes B} each for training and validation"},
 	{"internal/boundedjson", "preprocessing | {maxBytes B}, {maxValues} values, {maxLevels} objects and lists in one another |"},

@@ -47,7 +47,7 @@ func newCache(dir string, c *pjrt.Client) cache {
 // file is the file of a program.
 func (c cache) file(p pjrt.Program, o pjrt.CompileOptions) string {
 	h := sha256.New()
-	fmt.Fprintf(h, "%s%v\n", c.place, o.Flags) // maps are printed in order
+	fmt.Fprint(h, c.place, o.Flags, "\n") // maps are printed in order
 	for _, d := range o.Devices {
 		fmt.Fprintln(h, d.ID)
 	}
@@ -65,7 +65,7 @@ func (c cache) load(p pjrt.Program, o pjrt.CompileOptions) (*pjrt.Executable, er
 	}
 	data, err := wholefile.Read(c.file(p, o), maxProgram)
 	if err != nil || len(data) <= sha256.Size {
-		return nil, nil //nolint:nilerr // it is compiled anew
+		return nil, nil // it is compiled anew
 	}
 	// The plugin trusts what it loads, so a damaged file must not come to it.
 	sum := sha256.Sum256(data[sha256.Size:])
@@ -74,7 +74,7 @@ func (c cache) load(p pjrt.Program, o pjrt.CompileOptions) (*pjrt.Executable, er
 	}
 	e, err := c.client.Load(data[sha256.Size:], p)
 	if err != nil {
-		return nil, nil //nolint:nilerr // it is compiled anew
+		return nil, nil // it is compiled anew
 	}
 	if len(e.Devices) != len(o.Devices) {
 		return nil, e.Free()
@@ -100,7 +100,7 @@ func (c cache) save(e *pjrt.Executable, o pjrt.CompileOptions) {
 		return
 	}
 	sum := sha256.Sum256(data)
-	atomicfile.Write(c.file(e.Program, o), func(w io.Writer) error { //nolint:errcheck // it is compiled anew next time
+	atomicfile.Write(c.file(e.Program, o), func(w io.Writer) error { // it is compiled anew next time
 		_, err := w.Write(append(sum[:], data...))
 		return err
 	})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/verydeep/vgg/accel/hlo"
 	"github.com/verydeep/vgg/accel/pjrt"
+	"github.com/verydeep/vgg/internal/journal"
 )
 
 // Precision is that of convolutions and of the products of fully connected layers. Everything
@@ -73,7 +74,7 @@ func Open(o Options) (*Device, error) {
 		o.Precision = F32
 	}
 	if !slices.Contains(Precisions(), o.Precision) {
-		return nil, fmt.Errorf("accel: precision %q, want one of %v", o.Precision, Precisions())
+		return nil, fmt.Errorf("accel: precision %q, want one of %s", o.Precision, journal.List(Precisions()))
 	}
 	plugin, err := pjrt.Open(o.Plugin)
 	if err != nil {
@@ -197,11 +198,11 @@ func (e *TooLargeError) Error() string {
 func (d *Device) fits(e *pjrt.Executable) error {
 	need, err := e.Memory()
 	if err != nil {
-		return nil //nolint:nilerr // the plugin doesn't say
+		return nil // the plugin doesn't say
 	}
 	have, err := d.devices[0].Memory()
 	if err != nil || have.Limit == 0 || need.Total() <= have.Limit {
-		return nil //nolint:nilerr // the plugin doesn't say
+		return nil // the plugin doesn't say
 	}
 	return &TooLargeError{e.Program.Name, need.Total(), have.Limit}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // gather is a rank's arguments of an all-gather.
@@ -13,14 +15,23 @@ type gather struct {
 }
 
 func (g gather) String() string {
-	return fmt.Sprintf("AllGather of %d, cut at %v", len(g.data), g.bounds)
+	return fmt.Sprintf("AllGather of %d, cut at %s", len(g.data), listed(g.bounds))
+}
+
+// listed writes bounds for a person: "0, 4, 9".
+func listed(bounds []int) string {
+	texts := make([]string, len(bounds))
+	for i, b := range bounds {
+		texts[i] = strconv.Itoa(b)
+	}
+	return strings.Join(texts, ", ")
 }
 
 // CheckBounds returns what is wrong with the bounds of an all-gather of n elements over so many
 // ranks.
 func CheckBounds(bounds []int, n, ranks int) error {
 	if len(bounds) != ranks+1 || !slices.IsSorted(bounds) || bounds[0] < 0 || bounds[ranks] > n {
-		return fmt.Errorf("all-gather of %d elements over %d ranks, cut at %v: want %d ascending bounds within them", n, ranks, bounds, ranks+1)
+		return fmt.Errorf("all-gather of %d elements over %d ranks, cut at %s: want %d ascending bounds within them", n, ranks, listed(bounds), ranks+1)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -275,7 +276,7 @@ func TestOpenForeignShards(t *testing.T) {
 func TestOpenShardsRefuses(t *testing.T) {
 	good := shard("0.jpg", "A", "0.cls", "0")
 	index := func(lines string) string {
-		return fmt.Sprintf("%s\t%d\n%s", indexVersion, len(good), lines)
+		return fmt.Sprintf("%s\t%d\t%x\n%s", indexVersion, len(good), sha256.Sum256(good), lines)
 	}
 	for _, c := range []struct {
 		want  string
@@ -294,9 +295,11 @@ func TestOpenShardsRefuses(t *testing.T) {
 		{"label 1048576", map[string]string{"a.tar": string(shard("0.jpg", "A", "0.cls", "1048576"))}},
 		{"not complete", map[string]string{"a.tar": string(good), "INCOMPLETE": ""}},
 		{"a.tar.index: line 1: ", map[string]string{"a.tar": string(good), "a.tar.index": "something else"}},
-		{"a.tar.index: line 3: ", map[string]string{"a.tar": string(good), "a.tar.index": index("512\t1\t0\t0.jpg\nword\n")}},
-		{"a.tar.index: line 2: bytes 0 to 1", map[string]string{"a.tar": string(good), "a.tar.index": index("0\t1\t0\t0.jpg\n")}},
-		{"a.tar.index: line 2: \"../0.jpg\"", map[string]string{"a.tar": string(good), "a.tar.index": index("512\t1\t0\t../0.jpg\n")}},
+		{"a.tar.index: line 1: ", map[string]string{"a.tar": string(good), "a.tar.index": fmt.Sprintf("%s\t%d\n", indexVersion, len(good))}},
+		{"a.tar.index: line 2: checksum", map[string]string{"a.tar": string(good), "a.tar.index": index("512\t1\t0\t0\t0.jpg\n")}},
+		{"a.tar.index: line 3: ", map[string]string{"a.tar": string(good), "a.tar.index": index("512\t1\t0123abcd\t0\t0.jpg\nword\n")}},
+		{"a.tar.index: line 2: bytes 0 to 1", map[string]string{"a.tar": string(good), "a.tar.index": index("0\t1\t0123abcd\t0\t0.jpg\n")}},
+		{"a.tar.index: line 2: \"../0.jpg\"", map[string]string{"a.tar": string(good), "a.tar.index": index("512\t1\t0123abcd\t0\t../0.jpg\n")}},
 	} {
 		dir := t.TempDir()
 		for name, data := range c.files {
@@ -310,27 +313,47 @@ func TestOpenShardsRefuses(t *testing.T) {
 	}
 }
 
-// The index of a shard that was replaced is ignored.
+// After a larger shard took a shard's place, its headers are read in the place of the index. A
+// smaller one is an error, as it may be the same shard cut short. One of the same size is found
+// by the images that aren't where the index says, or have other checksums.
 func TestStaleShardIndex(t *testing.T) {
-	d, _ := pictures(t, 6)
-	_, dir := sharded(t, d, ShardOptions{Size: 1 << 20})
-	file := filepath.Join(dir, "shard-000000.tar")
-	if err := os.WriteFile(file, shard("0.jpg", "A", "0.cls", "0"), 0o666); err != nil {
-		t.Fatal(err)
+	small, large := shard("0.jpg", "A", "0.cls", "0"), shard("0.jpg", "A", "0.cls", "0", "1.jpg", "B", "1.cls", "0")
+	file := filepath.Join(t.TempDir(), "a.tar")
+	open := func(shard, index []byte) (*Dataset, error) {
+		if err := errors.Join(os.WriteFile(file, shard, 0o666), os.WriteFile(file+indexExt, index, 0o666)); err != nil {
+			t.Fatal(err)
+		}
+		d, _, err := Open(t.Context(), filepath.Dir(file), OpenOptions{})
+		return d, err
 	}
-	got, _, err := Open(t.Context(), dir, OpenOptions{})
-	if err != nil || got.Len() != 1 || got.Samples[0].Name != "0.jpg" {
-		t.Errorf("after another shard took its place: %v, %v", got, err)
+	index := func(shard []byte, lines string) []byte {
+		return fmt.Appendf(nil, "%s\t%d\t%x\n%s", indexVersion, len(shard), sha256.Sum256(shard), lines)
 	}
-	index := fmt.Sprintf("%s\t%d\n%d\t%d\t0\tx.jpg\n", indexVersion, len(shard("0.jpg", "A", "0.cls", "0")), 1024, 7)
-	if err := os.WriteFile(file+indexExt, []byte(index), 0o666); err != nil {
-		t.Fatal(err)
+	sum := imageSum([]byte("A"))
+	good := fmt.Sprintf("512\t1\t%08x\t0\t0.jpg\n", sum)
+	got, err := open(small, index(small, good))
+	if err != nil || !slices.Equal(names(got), []string{"0.jpg=0"}) {
+		t.Fatalf("its own index: %v, %v", got, err)
 	}
-	if got, _, err = Open(t.Context(), dir, OpenOptions{}); err != nil {
-		t.Fatal(err)
+	if data, err := got.Read(0); err != nil || string(data) != "A" {
+		t.Errorf("its own index: %q, %v", data, err)
 	}
-	if _, err := got.Read(0); err == nil || !strings.Contains(err.Error(), "not where the index says") {
-		t.Errorf("error %v, want it to blame the index", err)
+	if got, err = open(large, index(small, good)); err != nil || !slices.Equal(names(got), []string{"0.jpg=0", "1.jpg=0"}) {
+		t.Errorf("a larger shard: %v, %v", got, err)
+	}
+	if _, err = open(small, index(large, good)); err == nil || !strings.Contains(err.Error(), "want the shard copied again, or vgg shard --reindex") {
+		t.Errorf("a smaller shard: error %v, want it to say what to do", err)
+	}
+	for want, lines := range map[string]string{
+		"not where the index says": fmt.Sprintf("1024\t7\t%08x\t0\tx.jpg\n", sum),
+		"vgg shard --reindex":      fmt.Sprintf("512\t1\t%08x\t0\t0.jpg\n", sum+1),
+	} {
+		if got, err = open(small, index(small, lines)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := got.Read(0); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("another shard of the same size: error %v, want it to say %q", err, want)
+		}
 	}
 }
 

@@ -55,7 +55,8 @@ func parseIndexHeader(data []byte) (h indexHeader, rest string, err error) {
 }
 
 // parseIndex reads the index of a shard of the given size. current is false if
-// the index was made for a smaller one; for a larger one is an error.
+// the index was made for a smaller shard: this one was replaced, and is read
+// anew. An index of a larger one is an error, as the shard may be cut short.
 func parseIndex(data []byte, shardSize int64) (samples []shardSample, current bool, err error) {
 	h, rest, err := parseIndexHeader(data)
 	switch {

@@ -120,7 +120,7 @@ func (f *Func) arg(elem Elem, dims []int, attribute string) Value {
 	v := Value{Type{elem, dims}, fmt.Sprintf("%%arg%d", len(f.args))}
 	for _, d := range dims {
 		if d < 1 {
-			return f.fail(v.Type, "an argument of shape %v", dims)
+			return f.fail(v.Type, "an argument of shape (%s)", list(dims))
 		}
 	}
 	f.args = append(f.args, v.Type)

@@ -1,6 +1,7 @@
 package hlo
 
 import (
+	"fmt"
 	"math"
 	"slices"
 )
@@ -27,7 +28,7 @@ func (f *Func) Reduce(op string, a Value, over ...int) Value {
 	}
 	t := a.with(dims...)
 	if !ok || len(dims)+len(over) != len(a.Dims) {
-		return f.fail(t, "%s of %s over dimensions %v", op, a, over)
+		return f.fail(t, "%s of %s over dimensions %s", op, a, list(over))
 	}
 	return f.emit(t, "stablehlo.reduce(%s init: %s) applies stablehlo.%s across dimensions = [%s] : %s", a.name, start.name, op, list(over), signature(t, a, start))
 }
@@ -37,19 +38,23 @@ type Window struct {
 	Size, Stride, Low, High []int // Low and High: the padding, by the operation's neutral element
 }
 
+func (w Window) String() string {
+	return fmt.Sprintf("windows (%s), strides (%s), padded by (%s) and (%s)", list(w.Size), list(w.Stride), list(w.Low), list(w.High))
+}
+
 // ReduceWindow sums (add) or takes the maximum over windows of a float32 value.
 func (f *Func) ReduceWindow(op string, a Value, w Window) Value {
 	start, ok := f.neutral(op, a)
 	n := len(a.Dims)
 	if !ok || len(w.Size) != n || len(w.Stride) != n || len(w.Low) != n || len(w.High) != n {
-		return f.fail(a.Type, "%s over windows %v of %s", op, w, a)
+		return f.fail(a.Type, "%s over %s of %s", op, w, a)
 	}
 	dims := make([]int, n)
 	padding := make([][]int, n)
 	for i, d := range a.Dims {
 		room := d + w.Low[i] + w.High[i] - w.Size[i]
 		if room < 0 || w.Stride[i] < 1 || w.Size[i] < 1 {
-			return f.fail(a.Type, "%s over windows %v of %s", op, w, a)
+			return f.fail(a.Type, "%s over %s of %s", op, w, a)
 		}
 		dims[i] = room/w.Stride[i] + 1
 		padding[i] = []int{w.Low[i], w.High[i]}

@@ -14,7 +14,7 @@ func (f *Func) Broadcast(a Value, dims []int, at ...int) Value {
 		ok = ok && i < len(a.Dims) && d >= 0 && d < len(dims) && (a.Dims[i] == dims[d] || a.Dims[i] == 1) && (i == 0 || at[i-1] < d)
 	}
 	if !ok {
-		return f.fail(t, "%s broadcast to %s by dimensions %v", a, t, at)
+		return f.fail(t, "%s broadcast to %s by dimensions %s", a, t, list(at))
 	}
 	return f.emit(t, "stablehlo.broadcast_in_dim %s, dims = [%s] : %s", a.name, list(at), signature(t, a))
 }
@@ -39,7 +39,7 @@ func (f *Func) Transpose(a Value, at ...int) Value {
 	dims, seen := make([]int, len(at)), map[int]bool{}
 	for i, d := range at {
 		if d < 0 || d >= len(a.Dims) || seen[d] || len(at) != len(a.Dims) {
-			return f.fail(a.Type, "%s transposed by %v", a, at)
+			return f.fail(a.Type, "%s transposed by %s", a, list(at))
 		}
 		dims[i], seen[d] = a.Dims[d], true
 	}
@@ -51,7 +51,7 @@ func (f *Func) Transpose(a Value, at ...int) Value {
 func (f *Func) Reverse(a Value, along ...int) Value {
 	for _, d := range along {
 		if d < 0 || d >= len(a.Dims) {
-			return f.fail(a.Type, "%s reversed along %v", a, along)
+			return f.fail(a.Type, "%s reversed along %s", a, list(along))
 		}
 	}
 	return f.emit(a.Type, "stablehlo.reverse %s, dims = [%s] : %s", a.name, list(along), a)
@@ -66,7 +66,7 @@ func (f *Func) Slice(a Value, from, to, step []int) Value {
 	for i := range from {
 		if len(from) != len(a.Dims) || len(to) != len(from) || len(step) != len(from) ||
 			from[i] < 0 || from[i] >= to[i] || to[i] > a.Dims[i] || step[i] < 1 {
-			return f.fail(a.Type, "slice %v … %v by %v of %s", from, to, step, a)
+			return f.fail(a.Type, "slice (%s) … (%s) by (%s) of %s", list(from), list(to), list(step), a)
 		}
 		dims[i] = (to[i] - from[i] + step[i] - 1) / step[i]
 		parts[i] = fmt.Sprintf("%d:%d:%d", from[i], to[i], step[i])
@@ -78,12 +78,12 @@ func (f *Func) Slice(a Value, from, to, step []int) Value {
 // Pad puts zeros before, after and between the elements of every dimension of a float32 value.
 func (f *Func) Pad(a Value, low, high, interior []int) Value {
 	if len(low) != len(a.Dims) || len(high) != len(low) || len(interior) != len(low) || a.Elem != F32 {
-		return f.fail(a.Type, "%s padded by %v, %v, %v", a, low, high, interior)
+		return f.fail(a.Type, "%s padded by (%s), (%s), (%s)", a, list(low), list(high), list(interior))
 	}
 	dims := make([]int, len(low))
 	for i, d := range a.Dims {
 		if dims[i] = low[i] + high[i] + d + (d-1)*interior[i]; low[i] < 0 || high[i] < 0 || interior[i] < 0 {
-			return f.fail(a.Type, "%s padded by %v, %v, %v", a, low, high, interior)
+			return f.fail(a.Type, "%s padded by (%s), (%s), (%s)", a, list(low), list(high), list(interior))
 		}
 	}
 	t, zero := a.with(dims...), f.Const(0)

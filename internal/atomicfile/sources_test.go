@@ -12,14 +12,16 @@ import (
 // writesFiles lists the other packages and files that may make or rename files, with what
 // they write in place of replacing.
 var writesFiles = map[string]string{
-	"internal/atomicfile/":  "",
-	"internal/journal/":     "files that grow",
-	"internal/lockfile/":    "locks",
-	"internal/vggtest/":     "files of tests",
-	"releases/pull/":        "parts of downloads, which grow",
-	"transfer/file.go":      "numbers that come row by row",
-	"server/teach.go":       "a file in the system's folder for temporary ones",
-	"internal/kernel/_asm/": "the assembly that it generates",
+	"internal/atomicfile/":      "",
+	"internal/journal/":         "files that grow",
+	"internal/lockfile/":        "locks",
+	"internal/vggtest/":         "files of tests",
+	"releases/pull/":            "parts of downloads, which grow",
+	"transfer/file.go":          "numbers that come row by row",
+	"server/teach.go":           "a file in the system's folder for temporary ones",
+	"internal/kernel/_asm/":     "the assembly that it generates",
+	"internal/remote/cache.go":  "parts of files, each with a checksum",
+	"internal/cli/processes.go": "what a rank prints, line by line",
 }
 
 var makesFile = regexp.MustCompile(`\bos\.(Create|CreateTemp|MkdirTemp|WriteFile|OpenFile|Rename|Link|Symlink)\(`)

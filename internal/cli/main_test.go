@@ -60,7 +60,14 @@ func TestScripts(t *testing.T) {
 			} {
 				e.Setenv(name, vggtest.Fixture(t, dir))
 			}
+			e.Setenv("PLUGIN", plugin)
 			return tiny.Colours(3).Save(context.Background(), filepath.Join(e.WorkDir, "colours.safetensors"))
+		},
+		Condition: func(name string) (bool, error) {
+			if name == "accelerator" { // in $PLUGIN
+				return plugin != "", nil
+			}
+			return false, fmt.Errorf("no condition %q", name)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"corrupt":  corrupt,
@@ -69,6 +76,7 @@ func TestScripts(t *testing.T) {
 			"held":     held,
 			"json":     checkJSON,
 			"lines":    countLines,
+			"near":     near,
 			"pairs":    pairs,
 			"picture":  picture,
 			"serve":    serve,
@@ -244,8 +252,12 @@ func corrupt(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // weights KIND FILE: writes a file of weights that is wrong in some way, or a localisation
-// network (boxes).
+// network (boxes), or one of random weights for the classes a to e (random).
 func writeWeights(ts *testscript.TestScript, _ bool, args []string) {
+	if args[0] == "random" {
+		ts.Check(tiny.Random(24, 3).Save(context.Background(), ts.MkAbs(args[1])))
+		return
+	}
 	if value, ok := map[string]float64{"nan": math.NaN(), "infinity": math.Inf(1), "nan-boxes": math.NaN(), "boxes": 1}[args[0]]; ok {
 		ts.Check(withValue(value, strings.HasSuffix(args[0], "boxes")).Save(context.Background(), ts.MkAbs(args[1])))
 		return

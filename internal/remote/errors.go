@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Error is why an object can't be read. It has no query of an address, which may be a signature.
-type Error struct {
+// failure is why an object can't be read. It has no query of an address, which may be a signature.
+type failure struct {
 	Address string // without its query
 	Status  int    // of HTTP; 0: no answer
 	Code    string // of an object store: NoSuchKey, AccessDenied
@@ -24,7 +24,7 @@ type Error struct {
 	expired bool          // access was refused since a signature or session is too old
 }
 
-func (e *Error) Error() string {
+func (e *failure) Error() string {
 	text := e.Address + ": " + e.Problem
 	if e.Err != nil {
 		text += ": " + e.Err.Error()
@@ -32,23 +32,23 @@ func (e *Error) Error() string {
 	return text
 }
 
-func (e *Error) Unwrap() error { return e.Err }
+func (e *failure) Unwrap() error { return e.Err }
 
 // Failed reports whether an error is of the way to an object rather than of its contents.
 func Failed(err error) bool {
-	_, ok := errors.AsType[*Error](err)
+	_, ok := errors.AsType[*failure](err)
 	return ok
 }
 
 // Temporary reports whether an error is of the way to an object that may be open again later.
 func Temporary(err error) bool {
-	e, ok := errors.AsType[*Error](err)
+	e, ok := errors.AsType[*failure](err)
 	return ok && e.Temporary
 }
 
 // answerError returns the error of an answer. message is what the server says, in part.
-func (o *object) answerError(status int, code, message string) *Error {
-	e := &Error{Address: o.address(), Status: status, Code: code}
+func (o *object) answerError(status int, code, message string) *failure {
+	e := &failure{Address: o.address(), Status: status, Code: code}
 	said := fmt.Sprintf("%d %s", status, http.StatusText(status))
 	if code != "" {
 		said += ", " + code
@@ -100,11 +100,11 @@ func (o *object) expired(code, message string) bool {
 }
 
 // connectionError returns the error of a connection that broke or wasn't made. It has no query.
-func (o *object) connectionError(err error) *Error {
+func (o *object) connectionError(err error) *failure {
 	if inner, ok := errors.AsType[*url.Error](err); ok {
 		err = inner.Err
 	}
-	return &Error{Address: o.address(), Temporary: true, Problem: "can't be read", Err: err}
+	return &failure{Address: o.address(), Temporary: true, Problem: "can't be read", Err: err}
 }
 
 // errShort is of a body of fewer bytes than were announced or asked for.

@@ -21,7 +21,7 @@ type answer struct {
 	body   io.ReadCloser
 }
 
-// way reads objects by one protocol. The error is an [*Error].
+// way reads objects by one protocol. The error is a [*failure].
 type way interface {
 	// get asks for the bytes from first to last; with last < 0 for all. match, unless it is "",
 	// is the ETag that the object must have.
@@ -75,7 +75,7 @@ func (f *FS) retry(ctx context.Context, attempt func(ctx context.Context, alive 
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		}
-		failed, ok := errors.AsType[*Error](err)
+		failed, ok := errors.AsType[*failure](err)
 		if !ok || !failed.Temporary {
 			return err
 		}
@@ -132,17 +132,17 @@ func (f *FS) fetch(ctx context.Context, o *object, p []byte, off int64) error {
 // was opened.
 func (o *object) checkPart(a *answer, first int64, was head) error {
 	if !a.part {
-		return &Error{Address: o.address(), Status: http.StatusOK, Problem: "the server sends the whole file where a part was asked for, want one that knows range requests (RFC 9110), as object stores, nginx and Apache do, or the file copied to the disk"}
+		return &failure{Address: o.address(), Status: http.StatusOK, Problem: "the server sends the whole file where a part was asked for, want one that knows range requests (RFC 9110), as object stores, nginx and Apache do, or the file copied to the disk"}
 	}
 	from, size, err := contentRange(a.header.Get("Content-Range"))
 	if err != nil || from != first {
-		return &Error{Address: o.address(), Status: http.StatusPartialContent, Problem: fmt.Sprintf("the server sends %q, want it from byte %d on", a.header.Get("Content-Range"), first)}
+		return &failure{Address: o.address(), Status: http.StatusPartialContent, Problem: fmt.Sprintf("the server sends %q, want it from byte %d on", a.header.Get("Content-Range"), first)}
 	}
 	if was.size != 0 && size != was.size {
-		return &Error{Address: o.address(), Status: http.StatusPartialContent, Problem: fmt.Sprintf("it has changed since the run began: %d bytes, and were %d; want it left as it is during a run", size, was.size)}
+		return &failure{Address: o.address(), Status: http.StatusPartialContent, Problem: fmt.Sprintf("it has changed since the run began: %d bytes, and were %d; want it left as it is during a run", size, was.size)}
 	}
 	if tag := a.header.Get("ETag"); was.tag != "" && tag != "" && tag != was.tag {
-		return &Error{Address: o.address(), Status: http.StatusPreconditionFailed, Problem: fmt.Sprintf("it has changed since the run began (ETag %s, and was %s), want it left as it is during a run; the next run reads it anew", tag, was.tag)}
+		return &failure{Address: o.address(), Status: http.StatusPreconditionFailed, Problem: fmt.Sprintf("it has changed since the run began (ETag %s, and was %s), want it left as it is during a run; the next run reads it anew", tag, was.tag)}
 	}
 	return nil
 }

@@ -184,7 +184,7 @@ func (f *FS) look(ctx context.Context, o *object) (head, error) {
 		}
 		return true, nil
 	})
-	if failed, ok := errors.AsType[*Error](err); ok && failed.Status == http.StatusRequestedRangeNotSatisfiable {
+	if failed, ok := errors.AsType[*failure](err); ok && failed.Status == http.StatusRequestedRangeNotSatisfiable {
 		failed.Problem = "an empty file, want a tar file"
 	}
 	if err != nil {
@@ -200,7 +200,7 @@ func (f *FS) look(ctx context.Context, o *object) (head, error) {
 // besideError returns the error of a file beside those that were given. Object stores answer
 // 403 for what isn't there to whom may not list the names, which is said.
 func (f *FS) besideError(o *object, err error) error {
-	failed, ok := errors.AsType[*Error](err)
+	failed, ok := errors.AsType[*failure](err)
 	if !ok || o.given {
 		return err
 	}

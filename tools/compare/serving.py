@@ -140,7 +140,7 @@ def compare(o, work):
         for s in services:
             s.stop()
     text = table(services) + f"""
-{o.weights}, one JPEG of {o.picture.stat().st_size / 1000:.0f} kB for each request, {o.threads} threads for a pass of each service, no kept answers. Medians of {o.rounds} rounds of {o.seconds} s, with their range. ONNX Runtime {versions[0]}, Pillow {versions[1]}, Python {versions[2]} (`ThreadingHTTPServer`); load average {os.getloadavg()[0]:.1f}. By `{shlex.join(["python3", "tools/compare/serving.py", *sys.argv[1:]])}`.
+{Path(o.weights).name}, one JPEG of {o.picture.stat().st_size / 1000:.0f} kB for each request, {o.threads} threads for a pass of each service, no kept answers. Medians of {o.rounds} rounds of {o.seconds} s, with their range. ONNX Runtime {versions[0]}, Pillow {versions[1]}, Python {versions[2]} (`ThreadingHTTPServer`); load average {os.getloadavg()[0]:.1f}. By `{shlex.join(["python3", "tools/compare/serving.py", *(Path(a).name if "/" in a else a for a in sys.argv[1:])])}`.
 """
     if o.out == "-":
         print(text, end="")

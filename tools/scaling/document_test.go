@@ -4,7 +4,11 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/vggtest"
 )
+
+func TestMain(m *testing.M) { vggtest.Main(m) }
 
 // TestDocuments: the documents have the tables that the command writes.
 func TestDocuments(t *testing.T) {

@@ -1,0 +1,8 @@
+//go:build accel
+
+package cli_test
+
+import "os"
+
+// plugin is the PJRT plugin that tests compute by.
+var plugin = os.Getenv("VGG_PJRT_PLUGIN")

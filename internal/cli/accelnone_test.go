@@ -1,0 +1,6 @@
+//go:build !accel
+
+package cli_test
+
+// plugin is for programs that are built with accelerators.
+const plugin = ""
