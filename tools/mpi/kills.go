@@ -57,10 +57,13 @@ func killRanks(ctx context.Context, dir, vgg string, kills int, seed uint64) err
 				done, longest = true, time.Since(from)
 			case <-time.After(moment):
 				hit := killOne(c.Process.Pid, vgg, rng)
-				if err := <-ended; hit && err != nil {
+				switch err := <-ended; {
+				case err == nil:
+					done = true
+				case hit:
 					killed++
-				} else {
-					done = err == nil
+				case ctx.Err() == nil:
+					return fmt.Errorf("%s: %w, and nothing was killed\n%s", out, err, &text)
 				}
 			}
 			if ctx.Err() != nil {
