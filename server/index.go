@@ -130,12 +130,13 @@ func nameIn(folder, file string) (name string, inside bool) {
 	return filepath.Base(file), false
 }
 
-// useIndex returns the index that is served, and its release.
-func (s *Server) useIndex() (*opened, func(), error) {
+// useIndex returns the index that is served, for a request, and its release.
+func (s *Server) useIndex(r *http.Request) (*opened, func(), error) {
 	x := s.pictureIndex.Load()
 	if x == nil {
 		return nil, nil, errNoIndex
 	}
+	about(r).model = indexLabel
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.current.uses.Add(1)
@@ -183,7 +184,7 @@ func (s *Server) aboutIndex(w http.ResponseWriter, r *http.Request) error {
 	if _, err := queryOf(r); err != nil {
 		return err
 	}
-	o, release, err := s.useIndex()
+	o, release, err := s.useIndex(r)
 	if err != nil {
 		return err
 	}
@@ -218,13 +219,12 @@ func (s *Server) similar(w http.ResponseWriter, r *http.Request) error {
 		discard(r)
 		return err
 	}
-	o, release, err := s.useIndex()
+	o, release, err := s.useIndex(r)
 	if err != nil {
 		discard(r)
 		return err
 	}
 	defer release()
-	about(r).model = indexLabel
 	top, err := integer(query, "top", 10, 1, mostFound)
 	if err != nil {
 		return err
@@ -315,12 +315,11 @@ func (s *Server) nearDuplicates(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o, release, err := s.useIndex()
+	o, release, err := s.useIndex(r)
 	if err != nil {
 		return err
 	}
 	defer release()
-	about(r).model = indexLabel
 	n := float64(o.d.Len())
 	if work := n * n / 2 * float64(o.describer.Dim()); work > mostCompared {
 		return refuse(http.StatusRequestEntityTooLarge, "duplicates", "an index of %s pictures has too many pairs for a request: vgg similar INDEX --duplicates %g lists them", report.Count(int64(n)), least)

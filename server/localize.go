@@ -174,12 +174,7 @@ func choiceOf(query url.Values, l *localize.Locator) (c localize.Choice, err err
 
 // located finds the boxes and returns the response: drawn, or as JSON.
 func (s *Server) located(ctx context.Context, h *hosted, g *generation, l *localize.Locator, p picture, c localize.Choice, drawn int, draw bool) (kind string, body []byte, err error) {
-	place, err := g.batcher.enter(1)
-	if err != nil {
-		return "", nil, err
-	}
-	defer place.leave()
-	im, release, err := s.decode(ctx, l.Orient(), p.data)
+	place, im, release, err := s.placed(ctx, g.batcher, l.Orient(), p.data)
 	if err != nil {
 		return "", nil, err
 	}

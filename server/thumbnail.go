@@ -26,12 +26,11 @@ func (s *Server) indexPicture(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o, release, err := s.useIndex()
+	o, release, err := s.useIndex(r)
 	if err != nil {
 		return err
 	}
 	defer release()
-	about(r).model = indexLabel
 	row, err := o.row(r.PathValue("index"))
 	if err != nil {
 		return err
