@@ -182,7 +182,7 @@ func (s *Server) located(ctx context.Context, h *hosted, g *generation, l *local
 	if err := g.fitsScales(im.W, im.H, l.Nets[0].UsedScales()); err != nil {
 		return "", nil, err
 	}
-	out := &localizeAnswer{File: p.name, Width: im.W, Height: im.H, Scales: l.Nets[0].UsedScales()}
+	out := &localizeAnswer{File: p.name, Width: im.W, Height: im.H, Scales: l.Scales()}
 	j, err := g.batcher.alone(ctx, place, func(ctx context.Context) error {
 		a, err := l.Dense(ctx, im)
 		if err == nil {
