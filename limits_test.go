@@ -40,6 +40,12 @@ var limits = []struct{ folder, says string }{
 	{"internal/matfile", "arrays in a MATLAB file | {maxArrays} |"},
 	{"nn", "buffers that a network keeps for further passes | {maxFreeBytes B} and {maxFree} sets, at least one."},
 	{"architecture", "a configuration's layers; channels of a convolution at width 1; units of a fully connected layer | {MaxLayers}; {MaxChannels}; {MaxUnits} |"},
+	{"internal/cli", "images of servers that are kept in the user's cache | {mostKeptImages B}; "},
+	{"internal/remote", "each process may exceed it by a {shareUncounted}nd"},
+	{"dataset", "images that are asked of a server ahead of their use | {aheadTogether} at a time, up to {aheadImages} images or {aheadBytes B} in memory, "},
+	{"dataset", "a block of a shard on a server that has no index | {scanBytes B} |"},
+	{"internal/remote", "waiting for a server | {mostAttempts} attempts without a byte, in about 45 seconds; an attempt ends after {mostIdle} seconds without a byte |"},
+	{"internal/remote", "a file beside shards on a server, as an index | {maxBeside B} |"},
 	{"network", "side of the input | {MaxInput} pixels |"},
 }
 

@@ -65,7 +65,7 @@ func (c cache) load(p pjrt.Program, o pjrt.CompileOptions) (*pjrt.Executable, er
 	}
 	data, err := wholefile.Read(c.file(p, o), maxProgram)
 	if err != nil || len(data) <= sha256.Size {
-		return nil, nil //nolint:nilerr // it is compiled anew
+		return nil, nil // it is compiled anew
 	}
 	// The plugin trusts what it loads, so a damaged file must not come to it.
 	sum := sha256.Sum256(data[sha256.Size:])
@@ -74,7 +74,7 @@ func (c cache) load(p pjrt.Program, o pjrt.CompileOptions) (*pjrt.Executable, er
 	}
 	e, err := c.client.Load(data[sha256.Size:], p)
 	if err != nil {
-		return nil, nil //nolint:nilerr // it is compiled anew
+		return nil, nil // it is compiled anew
 	}
 	if len(e.Devices) != len(o.Devices) {
 		return nil, e.Free()
@@ -100,7 +100,7 @@ func (c cache) save(e *pjrt.Executable, o pjrt.CompileOptions) {
 		return
 	}
 	sum := sha256.Sum256(data)
-	atomicfile.Write(c.file(e.Program, o), func(w io.Writer) error { //nolint:errcheck // it is compiled anew next time
+	atomicfile.Write(c.file(e.Program, o), func(w io.Writer) error { // it is compiled anew next time
 		_, err := w.Write(append(sum[:], data...))
 		return err
 	})

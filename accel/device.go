@@ -198,11 +198,11 @@ func (e *TooLargeError) Error() string {
 func (d *Device) fits(e *pjrt.Executable) error {
 	need, err := e.Memory()
 	if err != nil {
-		return nil //nolint:nilerr // the plugin doesn't say
+		return nil // the plugin doesn't say
 	}
 	have, err := d.devices[0].Memory()
 	if err != nil || have.Limit == 0 || need.Total() <= have.Limit {
-		return nil //nolint:nilerr // the plugin doesn't say
+		return nil // the plugin doesn't say
 	}
 	return &TooLargeError{e.Program.Name, need.Total(), have.Limit}
 }

@@ -31,7 +31,7 @@ type Runner struct {
 // last chain that has it is gone.
 func (d *Device) Runner() *Runner {
 	r := &Runner{device: d, weights: &residents{device: d.devices[0], all: map[*nn.Param]resident{}}}
-	r.cleanup = runtime.AddCleanup(r, func(w *residents) { w.free() }, r.weights) //nolint:errcheck // nobody is left to tell
+	r.cleanup = runtime.AddCleanup(r, func(w *residents) { w.free() }, r.weights) // nobody is left to tell
 	return r
 }
 

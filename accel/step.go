@@ -119,7 +119,7 @@ func (s *step) micro(groups []int, from int) error {
 	t := s.t
 	p := part{group: make([]int, len(groups)), images: make([]int, len(groups)), sums: len(t.plan.learnt)}
 	inputs := make([][]*pjrt.Buffer, len(groups))
-	defer func() { freeRows(inputs) }() //nolint:errcheck // the devices have them as long as they need them
+	defer func() { freeRows(inputs) }() // the devices have them as long as they need them
 	first := make([]int, len(groups))
 	for r, g := range groups {
 		first[r] = s.start(g) + from
@@ -133,7 +133,7 @@ func (s *step) micro(groups []int, from int) error {
 	}
 	loss := t.plan.loss
 	targets := make([][]*pjrt.Buffer, len(groups))
-	defer func() { freeRows(targets) }() //nolint:errcheck // likewise
+	defer func() { freeRows(targets) }() // likewise
 	if s.b.Loss != nil {
 		loss = hostLoss
 		if err := s.hostTargets(&p, targets, inputs, first); err != nil {
@@ -238,7 +238,7 @@ func (s *step) hostTargets(p *part, rows, inputs [][]*pjrt.Buffer, first []int) 
 	if err != nil {
 		return err
 	}
-	defer func() { freeRows(x.Outputs) }() //nolint:errcheck // they have been read
+	defer func() { freeRows(x.Outputs) }() // they have been read
 	n, k := t.plan.images, t.plan.classes
 	for r, row := range x.Outputs {
 		scores, err := pjrt.Download[float32](row[0])

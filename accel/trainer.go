@@ -83,7 +83,7 @@ func (d *Device) plan(c *nn.Chain, o nn.TrainerOptions) (*plan, error) {
 		if err == nil {
 			var need pjrt.ProgramMemory
 			if need, err = e.Memory(); err != nil || o.Memory == 0 || need.Total() <= o.Memory {
-				return p, nil //nolint:nilerr // the plugin doesn't say
+				return p, nil // the plugin doesn't say
 			}
 			err = &TooLargeError{code.Name, need.Total(), o.Memory}
 		}
@@ -347,7 +347,7 @@ func (t *Trainer) update(u nn.Update) error {
 	key := updateKey{u.Momentum, u.Decay, u.ClipNorm, u.DecayBiases, u.Nesterov}
 	n := len(t.plan.learnt)
 	weights, rate := make([][]*pjrt.Buffer, t.o.Ranks), make([][]*pjrt.Buffer, t.o.Ranks)
-	defer func() { freeRows(rate) }() //nolint:errcheck // a number
+	defer func() { freeRows(rate) }()
 	for r := range weights {
 		for _, at := range t.plan.learnt {
 			weights[r] = append(weights[r], t.weights[r][at])

@@ -148,18 +148,25 @@ func TestZipEntryBomb(t *testing.T) {
 	}
 }
 
-// A shard whose index claims an image of 39 GB.
+// A shard whose index, of either version, claims an image of 39 GB.
 func TestShardIndexBomb(t *testing.T) {
+	const size = 39 << 30
+	sums := fmt.Sprintf("%s\t%d\t%064d\n512\t%d\t0123abcd\t0\ta/1.jpg\n512\t10\t0123abcd\t0\ta/2.jpg\n", indexVersion, size, 0, size-512)
+	for _, index := range []string{sums, fmt.Sprintf("%s\t%d\n512\t%d\t0\ta/1.jpg\n512\t10\t0\ta/2.jpg\n", indexVersion1, size, size-512)} {
+		testIndexBomb(t, size, index)
+	}
+}
+
+func testIndexBomb(t *testing.T, size int64, index string) {
+	t.Helper()
 	dir := t.TempDir()
 	shard := filepath.Join(dir, "train-000000.tar")
-	const size = 39 << 30
 	if err := os.WriteFile(shard, nil, 0o666); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Truncate(shard, size); err != nil {
 		vggtest.Skip(t, "sparse files")
 	}
-	index := fmt.Sprintf("%s\t%d\n512\t%d\t0\ta/1.jpg\n512\t10\t0\ta/2.jpg\n", indexVersion1, size, size-512)
 	if err := os.WriteFile(shard+indexExt, []byte(index), 0o666); err != nil {
 		t.Fatal(err)
 	}

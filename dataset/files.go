@@ -12,9 +12,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
 )
+
+// errAddress is of an address in the place of a file.
+var errAddress = errors.New("an address, want image files or folders on this machine; of servers, sets of tar shards are read, several addresses joined by ::")
 
 // OpenFiles returns images without labels: files, and the images at any depth below
 // folders, recognised by their extension. They have one class, without a name. Their names
@@ -40,6 +44,9 @@ func OpenFiles(ctx context.Context, paths ...string) (*Dataset, error) {
 		}
 	}
 	for _, p := range paths {
+		if remote.IsAddress(p) {
+			return nil, fmt.Errorf("dataset: %s: %w", remote.Plain(p), errAddress)
+		}
 		info, err := os.Stat(p)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):

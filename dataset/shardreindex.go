@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/verydeep/vgg/internal/atomicfile"
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/progress"
 )
 
@@ -19,7 +20,9 @@ import (
 // replaced: what it says is not compared with the shard. The progress is in shards.
 func IndexShards(ctx context.Context, path string, p progress.Func) (ShardReport, error) {
 	report := ShardReport{}
-	fail := func(err error) (ShardReport, error) { return report, fmt.Errorf("dataset: %s: %w", path, err) }
+	fail := func(err error) (ShardReport, error) {
+		return report, fmt.Errorf("dataset: %s: %w", remote.Plain(path), err)
+	}
 	shards, err := shardFiles(path)
 	if err != nil {
 		return fail(err)
@@ -38,6 +41,9 @@ func IndexShards(ctx context.Context, path string, p progress.Func) (ShardReport
 
 // shardFiles returns the shards of a folder, a file or a pattern.
 func shardFiles(path string) ([]string, error) {
+	if remote.IsAddress(path) {
+		return nil, errors.New("an address, want shards on this machine: an index is written beside its shard, and copied to the server with it")
+	}
 	info, err := os.Stat(path)
 	switch {
 	case err == nil && info.IsDir():

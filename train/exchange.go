@@ -10,17 +10,20 @@ import (
 )
 
 // exchange sums a rank's gradients over all ranks, parameter after parameter, while the
-// backward pass of the rank's last group goes on. Of some, it brings the factors of all ranks
-// here; their products are formed when the backward pass has ended. The order is that in which they become
-// complete, the last layer's first: the fully connected ones, most of a network, then have the
-// whole backward pass of the convolutions to hide behind. It is the same on all ranks.
+// backward pass of the rank's last group goes on; small ones are put together, as each sum costs
+// the network's latency. Of some, it brings the factors of all ranks here; their products are
+// formed when the backward pass has ended. The order is that in which they become complete, the
+// last layer's first: the fully connected ones, most of a network, then have the whole backward
+// pass of the convolutions to hide behind. It is the same on all ranks.
 type exchange struct {
-	comm  comm.Group
-	tree  comm.Tree
-	sums  *sums
-	order []int             // parameters by their places in sums.params
-	place map[*nn.Param]int // in sums.params
-	folds int               // of sums, after the last leaf of the rank's share
+	comm   comm.Group
+	tree   comm.Tree
+	sums   *sums
+	order  []int             // parameters by their places in sums.params
+	place  map[*nn.Param]int // in sums.params
+	folds  int               // of sums, after the last leaf of the rank's share
+	small  []int             // parameters that wait for enough to be summed together
+	packed [][]float32       // their gradients
 	*factors
 
 	sent  []bool   // parameters that are known to be complete
@@ -49,6 +52,7 @@ func newExchange(group comm.Group, tree comm.Tree, s *sums, f *factors) *exchang
 // stack.
 func (x *exchange) begin(ctx context.Context) {
 	clear(x.sent)
+	x.small = x.small[:0]
 	x.busy, x.waited, x.cause = 0, 0, nil
 	x.ready, x.ended, x.come = make(chan int, len(x.sent)), make(chan error, 1), make(chan *nn.Param, len(x.sent))
 	parts := make([][][]float32, len(x.sent))
@@ -91,14 +95,16 @@ func (x *exchange) end(err error) error {
 	}
 	close(x.ready)
 	x.ready = nil
+	from, multiplied := time.Now(), time.Duration(0)
 	for p := range x.come {
 		if err == nil {
+			began := time.Now()
 			x.multiply(p)
+			multiplied += time.Since(began)
 		}
 	}
-	from := time.Now()
 	ended := <-x.ended
-	x.waited = time.Since(from)
+	x.waited = time.Since(from) - multiplied
 	if err != nil {
 		return err
 	}
@@ -119,7 +125,7 @@ func (x *exchange) run(ctx context.Context, ready <-chan int, come chan<- *nn.Pa
 		}
 		p := x.sums.params[i]
 		if !x.has(p) {
-			if err := x.reduce(ctx, parts[i]); err != nil {
+			if err := x.sum(ctx, i, parts); err != nil {
 				return err
 			}
 			continue
@@ -132,16 +138,61 @@ func (x *exchange) run(ctx context.Context, ready <-chan int, come chan<- *nn.Pa
 		}
 		come <- p
 	}
+	return x.flush(ctx, parts)
+}
+
+// bundle is the number of values that small parameters are summed together for: 64 KiB, which
+// take about as long to move as a message takes to start. All biases of D are 13416.
+const bundle = 1 << 14
+
+// sum sums the gradients of parameter i, or leaves them for the next flush.
+func (x *exchange) sum(ctx context.Context, i int, parts [][][]float32) error {
+	for range x.folds {
+		last := len(parts[i]) - 1
+		x.sums.add(parts[i][last-1], parts[i][last])
+		parts[i] = parts[i][:last]
+	}
+	if len(parts[i][0]) >= bundle || x.comm.Size() == 1 {
+		return x.reduce(ctx, parts[i])
+	}
+	x.small = append(x.small, i)
+	n := 0
+	for _, i := range x.small {
+		n += len(parts[i][0])
+	}
+	if n < bundle {
+		return nil
+	}
+	return x.flush(ctx, parts)
+}
+
+// flush sums the small parameters' gradients, packed one after the other.
+func (x *exchange) flush(ctx context.Context, parts [][][]float32) error {
+	if len(x.small) == 0 {
+		return nil
+	}
+	if n := len(parts[x.small[0]]); len(x.packed) != n { // the same in every step
+		x.packed = make([][]float32, n)
+	}
+	for k := range x.packed {
+		x.packed[k] = x.packed[k][:0]
+		for _, i := range x.small {
+			x.packed[k] = append(x.packed[k], parts[i][k]...)
+		}
+	}
+	if err := x.reduce(ctx, x.packed); err != nil {
+		return err
+	}
+	rest := x.packed[0]
+	for _, i := range x.small {
+		rest = rest[copy(parts[i][0], rest):]
+	}
+	x.small = x.small[:0]
 	return nil
 }
 
-// reduce sums a parameter's gradients in all sums, into the first.
+// reduce sums the parts over all ranks, into the first.
 func (x *exchange) reduce(ctx context.Context, parts [][]float32) error {
-	for range x.folds {
-		last := len(parts) - 1
-		x.sums.add(parts[last-1], parts[last])
-		parts = parts[:last]
-	}
 	from := time.Now()
 	err := x.comm.AllReduce(ctx, x.tree, parts)
 	x.busy += time.Since(from)

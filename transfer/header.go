@@ -122,13 +122,18 @@ func (h Header) made(want Header) string {
 	if d := h.recipe(want); d != "" {
 		return d
 	}
+	for i, n := range h.Nets {
+		if w := want.Nets[i]; n.Device != w.Device {
+			return journal.Difference(w.Weights+": device", cmp.Or(n.Device, "the processor"), cmp.Or(w.Device, "the processor"))
+		}
+	}
 	if h.ISA != want.ISA {
 		return fmt.Sprintf("instruction set %s, want %s", h.ISA, want.ISA)
 	}
 	return ""
 }
 
-// recipe is made without the instruction set. If it is "", the descriptors can be compared
+// recipe is made without the instruction set and the device. If it is "", the descriptors can be compared
 // with one another.
 func (h Header) recipe(want Header) string {
 	differ := journal.Difference
@@ -152,8 +157,6 @@ func (h Header) recipe(want Header) string {
 			return differ(w.Weights+": preprocessing", n.Preprocess, w.Preprocess)
 		case n.FCWeights != w.FCWeights:
 			return differ(w.Weights+": fully connected weights in", n.FCWeights, w.FCWeights)
-		case n.Device != w.Device:
-			return differ(w.Weights+": device", cmp.Or(n.Device, "the processor"), cmp.Or(w.Device, "the processor"))
 		}
 	}
 	switch {

@@ -171,7 +171,8 @@ func TestUpdateRefuses(t *testing.T) {
 	}
 }
 
-// Descriptors made by another instruction set can be compared, and aren't mixed in a file.
+// Descriptors made by another instruction set or on a device can be compared, and aren't mixed in
+// a file.
 func TestInstructionSets(t *testing.T) {
 	out, _ := extract(t, []Net{smallNet(1)}, open(t, Auto, folder(t)), "i.npy", Options{})
 	d, _ := contents(t, out)
@@ -181,6 +182,14 @@ func TestInstructionSets(t *testing.T) {
 		t.Errorf("compared: %s", diff)
 	}
 	if diff := other.difference(d.Header); !strings.Contains(diff, "instruction set another, want") {
+		t.Errorf("mixed: %q", diff)
+	}
+	other.ISA, other.Nets = d.Header.ISA, slices.Clone(other.Nets)
+	other.Nets[0].Device = "cuda f32"
+	if diff := other.recipe(d.Header); diff != "" {
+		t.Errorf("compared: %s", diff)
+	}
+	if diff := other.difference(d.Header); !strings.Contains(diff, "device cuda f32, want the processor") {
 		t.Errorf("mixed: %q", diff)
 	}
 	rows, errs, err := Describe(t.Context(), other, open(t, Files, folder(t)), Options{}, func(NetID) (*vgg.Model, error) { return smallNet(1).Open() })

@@ -62,7 +62,7 @@ func upload(d *Device, data unsafe.Pointer, shape Shape) (*Buffer, error) {
 	}
 	b := c.newBuffer(a.buffer, d, shape)
 	if err := c.Plugin.await(a.done); err != nil {
-		b.Free() //nolint:errcheck // the first error says more
+		b.Free() // the first error says more
 		return nil, err
 	}
 	return b, nil

@@ -33,7 +33,7 @@ func (p *Plugin) NewClient(options Settings) (*Client, error) {
 	c := &Client{Plugin: p}
 	c.handle.Store(a.client)
 	if err := c.describe(); err != nil {
-		c.Close() //nolint:errcheck // the first error says more
+		c.Close() // the first error says more
 		return nil, err
 	}
 	return c, nil

@@ -1,3 +1,5 @@
+//lint:file-ignore U1000 the plugin reads and writes fields that no Go code names
+
 package pjrt
 
 import "unsafe"

@@ -125,7 +125,7 @@ func (c *Client) newExecutable(handle uintptr, pr Program) (*Executable, error) 
 		err = e.findDevices(handle)
 	}
 	if err != nil {
-		e.Free() //nolint:errcheck // the first error says more
+		e.Free() // the first error says more
 		return nil, fmt.Errorf("program %s: %w", pr.Name, err)
 	}
 	return e, nil

@@ -107,6 +107,17 @@ func TestMPI(t *testing.T) {
 			if err := c.Run(); err == nil || !strings.Contains(out.String(), "rank 1 (") || !strings.Contains(out.String(), "seed: 7, rank 0 has 1") {
 				t.Errorf("another seed on rank 1: %v:\n%s", err, out)
 			}
+			// An error of a rank whose exit code is 0, before the first step, and of rank 0 after the last.
+			apart = append(under(1, mpiTraining("A", "apart")), ":", "-n", "1", self)
+			c, out = start(l.program, append(apart, mpiTraining("A", "apart", "--rank-logs", filepath.Join(self, "logs"))...)...)
+			if err := c.Run(); err == nil || !strings.Contains(out.String(), "rank 1: mkdir") {
+				t.Errorf("an error on rank 1: %v:\n%s", err, out)
+			}
+			full := append(slices.Clone(l.arguments), "-n", "2", "sh", "-c", `exec "$0" "$@" >/dev/full`, self)
+			c, out = start(l.program, append(full, mpiTraining("A", fmt.Sprintf("full-%d", i), "--json", "--set", "max_iterations=2")...)...)
+			if err := c.Run(); err == nil || !strings.Contains(out.String(), "standard output: ") {
+				t.Errorf("a result that can't be printed: %v:\n%s", err, out)
+			}
 		})
 	}
 }

@@ -24,7 +24,7 @@ func (g *group) AllGather(ctx context.Context, data []float32, bounds []int) err
 	}
 	sum := fnv.New64a()
 	for _, b := range bounds {
-		binary.Write(sum, binary.LittleEndian, int64(b)) //nolint:errcheck // a hash takes all
+		binary.Write(sum, binary.LittleEndian, int64(b)) // a hash takes all
 	}
 	return g.together(ctx, call{allGather, int64(len(data)), int64(sum.Sum64())}, func() error {
 		if g.size == 1 || bounds[0] == bounds[g.size] {

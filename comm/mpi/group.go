@@ -126,7 +126,7 @@ func (g *group) run(ctx context.Context, f func() error) error {
 // kill ends all processes.
 func (g *group) kill(err error) {
 	fmt.Fprintf(os.Stderr, "mpi: rank %d: %v\n", g.rank, err)
-	g.library.call("MPI_Abort", g.library.world, 1) //nolint:errcheck // it doesn't return
+	g.library.call("MPI_Abort", g.library.world, 1) // it doesn't return
 	os.Exit(1)
 }
 

@@ -24,8 +24,11 @@ type classFlags struct {
 
 // cacheFlag is shared by the commands that read images which may lie on a server.
 type cacheFlag struct {
-	CacheSize cacheSize `default:"10GiB" placeholder:"SIZE" help:"Most bytes of downloaded images that are kept on disk; 0 keeps none (10GiB)."`
+	CacheSize cacheSize `default:"${cachesize}" placeholder:"SIZE" help:"Most bytes of downloaded images that are kept on disk; 0 keeps none (${cachesize})."`
 }
+
+// mostKeptImages is the most bytes of downloaded images that are kept without --cache-size.
+const mostKeptImages = 10 << 30
 
 // cacheSize is a number of bytes that may be 0.
 type cacheSize size

@@ -218,7 +218,7 @@ func listed(e *environment, args []string) (l *listing, remove func(), err error
 			}
 			path = l.spools[p.name].Temporary()
 		}
-		if _, err := os.Stat(path); err != nil {
+		if _, err := os.Stat(path); err != nil && d.err == nil {
 			d.err = pathless(err)
 		}
 		if _, ok := l.at[path]; !ok && d.err == nil {

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
 )
@@ -117,7 +118,7 @@ func (e *environment) pictures(args []string) ([]picture, error) {
 
 // filesAt returns the images of a folder, or the file of that name.
 func (e *environment) filesAt(path string) ([]picture, error) {
-	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+	if info, err := os.Stat(path); !remote.IsAddress(path) && (err != nil || !info.IsDir()) {
 		if errors.Is(err, fs.ErrNotExist) {
 			if found, err := builtIn(path); found != nil || err != nil {
 				return found, err
@@ -130,7 +131,8 @@ func (e *environment) filesAt(path string) ([]picture, error) {
 		return nil, err
 	}
 	if err != nil {
-		return []picture{{name: path, err: errors.New(strings.TrimPrefix(err.Error(), "dataset: "+path+": "))}}, nil
+		name := remote.Plain(path)
+		return []picture{{name: name, err: errors.New(strings.TrimPrefix(err.Error(), "dataset: "+name+": "))}}, nil
 	}
 	e.remarkSpecial(d)
 	files := make([]picture, d.Len())

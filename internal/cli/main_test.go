@@ -252,10 +252,10 @@ func corrupt(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // weights KIND FILE: writes a file of weights that is wrong in some way, or a localisation
-// network (boxes), or one of random weights for the classes a to e (random).
+// network (boxes), or one of random weights for the classes a to e (random, random-boxes).
 func writeWeights(ts *testscript.TestScript, _ bool, args []string) {
-	if args[0] == "random" {
-		ts.Check(tiny.Random(24, 3).Save(context.Background(), ts.MkAbs(args[1])))
+	if m, ok := map[string]func() *vgg.Model{"random": func() *vgg.Model { return tiny.Random(24, 3) }, "random-boxes": func() *vgg.Model { return tiny.Boxes(3) }}[args[0]]; ok {
+		ts.Check(m().Save(context.Background(), ts.MkAbs(args[1])))
 		return
 	}
 	if value, ok := map[string]float64{"nan": math.NaN(), "infinity": math.Inf(1), "nan-boxes": math.NaN(), "boxes": 1}[args[0]]; ok {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,6 +39,9 @@ func (r *rankCount) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// errWithoutMPI is the error of a program that can't join other processes.
+var errWithoutMPI = errors.New("this program was built without MPI, and each process would work for itself and on the same files: build it with go build -tags mpi ./cmd/vgg; or set VGG_MPI=off, so that each process does its own command")
+
 // processes are the ones that work on a command together, of which this is one.
 type processes struct {
 	comm.Group
@@ -69,12 +73,12 @@ func (e *environment) join(forced bool, threads *int, logs string) (*processes, 
 		shared.seen.any = true // rank 0 says what is at work
 		shared.seen.mu.Unlock()
 	}
-	group, err := openGroup(e.getenv("VGG_MPI"))
+	group, err := openGroup(e.ctx, e.getenv("VGG_MPI"))
 	if err != nil {
-		if place.Rank > 0 {
+		if place.Rank > 0 && errors.Is(err, errWithoutMPI) {
 			return nil, shownError{err} // rank 0 says it
 		}
-		if launched {
+		if launched { // by itself: the others may wait for this one
 			err = fmt.Errorf("this is %v: %w", place, err)
 		}
 		return nil, err
@@ -238,6 +242,8 @@ func (p *processes) leave(err error) error {
 	}
 	if err != nil {
 		p.Abort(err)
+	} else {
+		err = p.Barrier(context.Background()) // one may have failed after the last call of all
 	}
 	if p.log != nil {
 		if err != nil {

@@ -34,6 +34,7 @@ type reproduceCommand struct {
 	modelFlags
 	storageFlag
 	annotationsFlag
+	cacheFlag
 	boxFlags
 	pixelsFlag
 	threadsFlag
@@ -93,7 +94,7 @@ func (c *reproduceCommand) Run(e *environment) error {
 			return err
 		}
 	}
-	data, err := (readFlags{}).images(e, c.Data, nil, "", threads)
+	data, err := (readFlags{dataFlags: dataFlags{classFlags: classFlags{cacheFlag: c.cacheFlag}}}).images(e, c.Data, nil, "", threads)
 	if err == nil {
 		data, err = c.rename(e.stderr, data)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/reproduce"
 	"github.com/verydeep/vgg/transfer"
@@ -18,6 +19,9 @@ func (c *reproduceCommand) transfer(e *environment) error {
 	}
 	if err := folder("weights", c.Weights); err != nil {
 		return err
+	}
+	if remote.IsAddress(c.Data) {
+		return fmt.Errorf("--data %s: an address, want a folder of sets on this machine", remote.Plain(c.Data))
 	}
 	if err := folder("--data", c.Data); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
@@ -121,6 +122,9 @@ func (c *indexCommand) inputs(e *environment) ([]transfer.Net, *transfer.Images,
 		return nil, nil, err
 	}
 	for i, p := range paths {
+		if remote.IsAddress(p) {
+			return nil, nil, usagef("%s: an address, and an index keeps the files of this machine; vgg features describes shards on servers (vgg features %s %s --out FILE.npy), in a file that vgg similar takes, too", remote.Plain(p), quoted(c.Weights), quoted(remote.Plain(p)))
+		}
 		if paths[i], err = filepath.Abs(p); err != nil {
 			return nil, nil, err
 		}

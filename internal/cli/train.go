@@ -137,6 +137,7 @@ func trainingDefaults() kong.Vars {
 		"keep":            fmt.Sprint(o.Keep),
 		"checkpointevery": strings.TrimSuffix(o.CheckpointEvery.String(), "0s"),
 		"maxbad":          fmt.Sprintf("%g%%", 100*o.MaxBad),
+		"cachesize":       fmt.Sprintf("%dGiB", mostKeptImages>>30),
 		"shardsize":       fmt.Sprintf("%dMB", dataset.DefaultShardBytes/1_000_000),
 	}
 }

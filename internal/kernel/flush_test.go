@@ -49,9 +49,6 @@ type smallLayer struct {
 	rest bool // moves numbers without arithmetic: denormal ones pass
 }
 
-// actOf returns a bordered Act, for any plan.
-func actOf(xs []float32, n, c, h, w int) *Act { return borderedAct(xs, n, c, h, w, 2, 8) }
-
 func smallLayers() []smallLayer {
 	var layers []smallLayer
 	add := func(name string, rest bool, run func(rng *rand.Rand, small func(n int) []float32) [][]float32) {

@@ -149,6 +149,7 @@ func narrowMatrices(f Form, m int) (bt, at [][]float32) {
 // form's grid.
 type tileSide struct {
 	bt, at [][]float32
+	a      [][]float32 // at transposed: of the adjoint
 	points []int
 }
 
@@ -162,6 +163,7 @@ var tileSides = sync.OnceValue(func() *[len(forms)][3]tileSide {
 			if m < f.M {
 				s.bt, s.at = narrowMatrices(f, m)
 			}
+			s.a = transposed(s.at)
 			for p := range f.side() {
 				if f.least(p) <= m {
 					s.points = append(s.points, p)
@@ -170,6 +172,15 @@ var tileSides = sync.OnceValue(func() *[len(forms)][3]tileSide {
 		}
 	}
 	return &sides
+})
+
+// filterAdjoints has the transposed weight transform of every form.
+var filterAdjoints = sync.OnceValue(func() *[len(forms)][][]float32 {
+	var gt [len(forms)][][]float32
+	for _, f := range forms {
+		gt[f.index()] = transposed(matricesOf(f).g)
+	}
+	return &gt
 })
 
 // sides returns the sides of the tile's rows and columns.
@@ -289,7 +300,6 @@ func winoWeightsTwin(f Form, count int, g []float32, gStride int, u []float32, u
 // winoGradTwin is the adjoint of the output transform: v = A·dy·Aᵀ of tiles of outputs.
 func winoGradTwin(f tile, tiles int, dy []float32, dyRow int, v []float32, vStride int) {
 	down, along := f.sides()
-	left, right := transposed(down.at), transposed(along.at)
 	n := f.side()
 	for t := range tiles {
 		for l := range Block {
@@ -299,7 +309,7 @@ func winoGradTwin(f tile, tiles int, dy []float32, dyRow int, v []float32, vStri
 					d[i][j] = dy[i*dyRow+(t*f.cols+j)*Block+l]
 				}
 			}
-			o := sandwich(left, d, right)
+			o := sandwich(down.a, d, along.a)
 			for i, pi := range down.points {
 				for j, pj := range along.points {
 					v[(pi*n+pj)*vStride+t*Block+l] = o[i][j]
@@ -312,7 +322,7 @@ func winoGradTwin(f tile, tiles int, dy []float32, dyRow int, v []float32, vStri
 // winoWeightsGradTwin is the adjoint of the weight transform of 3×3 filters:
 // dw += Gᵀ·du·G.
 func winoWeightsGradTwin(f Form, count int, du []float32, duStride int, dw []float32, dwStride int) {
-	n, gt := f.side(), transposed(matricesOf(f).g)
+	n, gt := f.side(), filterAdjoints()[f.index()]
 	for at := range count * Block {
 		var d [8][8]float32
 		for i := range n {

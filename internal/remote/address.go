@@ -68,7 +68,7 @@ func parse(address string) (u *url.URL, name string, err error) {
 		return nil, "", fmt.Errorf("%s: want the address of a file, as https://HOST/PATH/train-000000.tar or s3://BUCKET/PATH/train-000000.tar", Plain(address))
 	}
 	if u.Path != path.Clean(u.Path) {
-		return nil, "", fmt.Errorf("%s: want a path without //, . and ..", Plain(address))
+		return nil, "", fmt.Errorf("%s: want a path without empty parts and without . or .. in it", Plain(address))
 	}
 	return u, u.Host + u.Path, nil
 }

@@ -54,6 +54,10 @@ type keptPart struct {
 	sum   uint32
 }
 
+// shareUncounted is the part of the bound that a process writes before it counts again what others
+// have written: 1/32. By so much each may exceed the bound.
+const shareUncounted = 32
+
 const (
 	bytesExt = ".bytes"
 	partsExt = ".parts"
@@ -220,8 +224,7 @@ func (c *cache) makeRoom(n int64) bool {
 		return false
 	}
 	fits := func() bool { return c.total+c.going+n <= c.bound }
-	// Other processes write, too; a share of the bound is what they may exceed it by.
-	if c.fresh > c.bound/32 || !fits() {
+	if c.fresh > c.bound/shareUncounted || !fits() {
 		c.count()
 	}
 	if !fits() {
@@ -258,6 +261,7 @@ func (c *cache) prune(n int64) {
 	var all []old
 	entries, _ := os.ReadDir(c.dir)
 	for _, e := range entries {
+		c.removeUnlisted(e)
 		stem, ok := strings.CutSuffix(e.Name(), partsExt)
 		base := filepath.Join(c.dir, stem)
 		if info, err := e.Info(); ok && err == nil && !own[base] {
@@ -277,5 +281,18 @@ func (c *cache) prune(n int64) {
 		if os.Remove(o.base+partsExt) == nil {
 			c.total -= held
 		}
+	}
+}
+
+// removeUnlisted removes bytes of which there is no list: their writer was killed before it made
+// one. A writer makes it at once; one that does so now is left alone.
+func (c *cache) removeUnlisted(e fs.DirEntry) {
+	stem, ok := strings.CutSuffix(e.Name(), bytesExt)
+	if info, err := e.Info(); !ok || err != nil || time.Since(info.ModTime()) < time.Hour {
+		return
+	}
+	base := filepath.Join(c.dir, stem)
+	if _, err := os.Stat(base + partsExt); errors.Is(err, fs.ErrNotExist) {
+		_ = os.Remove(base + bytesExt) // another process may have
 	}
 }

@@ -36,8 +36,13 @@ type patience struct {
 	idle     time.Duration // without a byte
 }
 
+const (
+	mostAttempts = 10 // that bring nothing, one after the other
+	mostIdle     = 30 // seconds without a byte
+)
+
 // defaultPatience waits for 45 seconds in all, in which most failures of object stores are over.
-var defaultPatience = patience{attempts: 10, wait: 100 * time.Millisecond, most: 20 * time.Second, idle: 30 * time.Second}
+var defaultPatience = patience{attempts: mostAttempts, wait: 100 * time.Millisecond, most: 20 * time.Second, idle: mostIdle * time.Second}
 
 // pause waits before another attempt, or until ctx is done. Many processes that failed together
 // don't come again together.
