@@ -31,7 +31,7 @@ func (l *Locator) MultiCrop(ctx context.Context, im *preprocess.Image) (*Answer,
 		}
 	}
 	posteriors := map[int][][]float32{} // by scale, of each crop
-	for _, q := range l.allScales() {
+	for _, q := range l.Scales() {
 		var each [][][]float32 // by classifier
 		for _, c := range l.Classifiers {
 			scores, _, err := runCrops(ctx, c, im, q)
@@ -57,7 +57,7 @@ func (l *Locator) MultiCrop(ctx context.Context, im *preprocess.Image) (*Answer,
 		}
 	}
 	var means [][]float32
-	for _, q := range l.allScales() {
+	for _, q := range l.Scales() {
 		if p := posteriors[q]; p != nil {
 			means = append(means, eval.Mean(p...))
 		}
@@ -85,7 +85,7 @@ func (l *Locator) MultiCrop(ctx context.Context, im *preprocess.Image) (*Answer,
 
 // checkCrops returns an error where several crops have no meaning for a network.
 func (l *Locator) checkCrops() error {
-	s := eval.Setting{Protocol: eval.MultiCrop, Scales: l.allScales()}
+	s := eval.Setting{Protocol: eval.MultiCrop, Scales: l.Scales()}
 	for _, m := range l.models() {
 		if err := s.CheckFit(m.Preprocess.Fit, m.Net.Options().Input); err != nil {
 			return err

@@ -129,7 +129,7 @@ func (l *Locator) Check() error {
 		if err := l.sameImages(c); err != nil {
 			return fmt.Errorf("localize: classifier %d: %w", i+1, err)
 		}
-		for _, q := range l.allScales() {
+		for _, q := range l.Scales() {
 			if side := c.Net.Options().Input; q < side {
 				return fmt.Errorf("localize: scale %d, want at least the classifier's input side %d", q, side)
 			}
@@ -193,8 +193,9 @@ func (l *Locator) order(c *vgg.Model) []int {
 	return order
 }
 
-// allScales returns the scales of all networks, each once, in ascending order.
-func (l *Locator) allScales() []int {
+// Scales returns the scales that the networks are run at (smallest sides, pixels), each once, in
+// ascending order.
+func (l *Locator) Scales() []int {
 	var all []int
 	for _, n := range l.Nets {
 		all = append(all, n.UsedScales()...)
@@ -255,7 +256,7 @@ func (l *Locator) Dense(ctx context.Context, im *preprocess.Image) (*Answer, err
 	}
 	a := &Answer{locator: l, merged: map[int][]merged{}}
 	var maps [][]eval.ScoreMap // by classifier and scale
-	scales := l.allScales()
+	scales := l.Scales()
 	var means [][]float32
 	for _, c := range l.Classifiers {
 		s, err := eval.ScoreMaps(ctx, c, im, scales)

@@ -3,13 +3,11 @@ package server
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
 	"image"
 	"image/png"
 	"math"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/network"
@@ -102,8 +100,7 @@ type activationsAnswer struct {
 	Minimum []float32 `json:"minimum"`
 	Maximum []float32 `json:"maximum"`
 	Tiles   tiles     `json:"tiles"`
-	// Picture is the channels as PNG, as a data-URL.
-	Picture string `json:"picture"`
+	drawing           // the channels
 }
 
 // tiles is how the channels lie in the picture: channel From+i begins at the pixel
@@ -134,29 +131,9 @@ func (s *Server) activations(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p, free, err := s.onePicture(r)
-	if err != nil {
-		return err
-	}
-	defer free()
-	start := time.Now()
-	a, picture, err := s.activated(r.Context(), h, g, p, q)
-	h.count(start, err)
-	if err != nil {
-		return err
-	}
-	if form == "png" {
-		writeBytes(w, "image/png", picture)
-		return nil
-	}
-	a.Picture = pngURL(picture)
-	writeJSON(w, http.StatusOK, a)
-	return nil
-}
-
-// pngURL returns a PNG as a data-URL.
-func pngURL(data []byte) string {
-	return "data:image/png;base64," + base64.StdEncoding.EncodeToString(data)
+	return s.draw(w, r, h, form, func(ctx context.Context, p picture) (drawnAnswer, []byte, error) {
+		return s.activated(ctx, h, g, p, q)
+	})
 }
 
 // shownChannels are the channels that a request asks for.
@@ -218,12 +195,7 @@ func activationsOf(query url.Values, m *vgg.Model) (c shownChannels, err error) 
 
 // activated computes the channels and draws them.
 func (s *Server) activated(ctx context.Context, h *hosted, g *generation, p picture, c shownChannels) (*activationsAnswer, []byte, error) {
-	place, err := g.batcher.enter(1)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer place.leave()
-	im, release, err := s.decode(ctx, g.model.Preprocess.Orient, p.data)
+	place, im, release, err := s.placed(ctx, g.batcher, g.model.Preprocess.Orient, p.data)
 	if err != nil {
 		return nil, nil, err
 	}

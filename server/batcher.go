@@ -32,6 +32,9 @@ type batcher struct {
 	closed  bool
 	wake    chan struct{} // one element: the queue has changed
 	stopped chan struct{} // closed when the last pass is over
+
+	fitting sync.Mutex
+	fit     map[[2]int]int // what fits has told, by height and width
 }
 
 // job is the work of one request: n images of one shape, or work that takes a turn of its own.
@@ -63,9 +66,33 @@ func newBatcher(net *network.Network, limits Limits, most int, delay time.Durati
 	return b
 }
 
+// mostFit is of how many shapes the answers of [batcher.fits] are kept. Clients choose the shapes.
+const mostFit = 1024
+
 // fits returns how many images of h × w pixels a pass may have, at least 1, or a failure if
 // even one takes too much memory.
 func (b *batcher) fits(h, w int) (int, error) {
+	shape := [2]int{h, w}
+	b.fitting.Lock()
+	n, ok := b.fit[shape]
+	b.fitting.Unlock()
+	if ok {
+		return n, nil
+	}
+	n, err := b.computeFit(h, w)
+	if err != nil {
+		return 0, err
+	}
+	b.fitting.Lock()
+	if len(b.fit) >= mostFit || b.fit == nil {
+		b.fit = map[[2]int]int{}
+	}
+	b.fit[shape] = n
+	b.fitting.Unlock()
+	return n, nil
+}
+
+func (b *batcher) computeFit(h, w int) (int, error) {
 	need := func(n int) (int64, error) {
 		floats, err := b.net.Chain().InferenceFloats(n, h, w)
 		return 4 * int64(floats), err

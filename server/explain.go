@@ -78,12 +78,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 // explained computes the maps, one request at a time, and returns the response: the maps drawn,
 // or the answer as JSON, with the values of the maps if asked for.
 func (s *Server) explained(ctx context.Context, h *hosted, g *generation, p picture, o explain.Options, draw, maps bool) (kind string, body []byte, err error) {
-	place, err := g.batcher.enter(1)
-	if err != nil {
-		return "", nil, err
-	}
-	defer place.leave()
-	im, release, err := s.decode(ctx, g.model.Preprocess.Orient, p.data)
+	place, im, release, err := s.placed(ctx, g.batcher, g.model.Preprocess.Orient, p.data)
 	if err != nil {
 		return "", nil, err
 	}

@@ -17,8 +17,9 @@ import (
 
 // IndexSource is where an index of pictures comes from.
 type IndexSource struct {
-	// Open reads the index. It is called anew when the stamp changes.
-	Open func(ctx context.Context) (*transfer.Descriptors, error)
+	// Open opens the index ([transfer.OpenIndex], or [transfer.IndexOf] descriptors in memory). It
+	// is called anew when the stamp changes.
+	Open func(ctx context.Context) (*transfer.Index, error)
 	// Network opens a network that the index names.
 	Network func(ctx context.Context, n transfer.NetID) (*vgg.Model, error)
 	// Stamp returns what changes when the index does; nil: it is never looked at again.
@@ -40,10 +41,9 @@ type index struct {
 // opened is an index as one reading gave it.
 type opened struct {
 	number    int64
-	d         *transfer.Descriptors
+	d         *transfer.Index
+	pictures  string // the folder of the pictures
 	describer *transfer.Describer
-	names     []string // of the rows, from the folder of the pictures on, else the last part
-	inside    []bool   // the picture lies below the folder
 	batcher   *batcher
 	uses      sync.WaitGroup
 
@@ -113,11 +113,7 @@ func (s *Server) openIndex(ctx context.Context, source IndexSource) (*opened, er
 	if err != nil {
 		return nil, errors.Join(err, d.Close())
 	}
-	o := &opened{number: s.models.next.Add(1), d: d, describer: describer, duplicates: map[float64][][]indexedPicture{}}
-	for _, row := range d.Rows {
-		name, inside := nameIn(source.Pictures, row.File)
-		o.names, o.inside = append(o.names, name), append(o.inside, inside)
-	}
+	o := &opened{number: s.models.next.Add(1), d: d, pictures: source.Pictures, describer: describer, duplicates: map[float64][][]indexedPicture{}}
 	o.batcher = newBatcher(nil, s.options.Limits, 1, 0, s.models.turn, func(pass) {})
 	return o, nil
 }
@@ -134,12 +130,13 @@ func nameIn(folder, file string) (name string, inside bool) {
 	return filepath.Base(file), false
 }
 
-// useIndex returns the index that is served, and its release.
-func (s *Server) useIndex() (*opened, func(), error) {
+// useIndex returns the index that is served, for a request, and its release.
+func (s *Server) useIndex(r *http.Request) (*opened, func(), error) {
 	x := s.pictureIndex.Load()
 	if x == nil {
 		return nil, nil, errNoIndex
 	}
+	about(r).model = indexLabel
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.current.uses.Add(1)
@@ -171,8 +168,15 @@ func (o *opened) retire() {
 	_ = o.d.Close() // it was only read
 }
 
-func (o *opened) picture(row int) indexedPicture {
-	return indexedPicture{o.names[row], row, o.inside[row] && o.d.Rows[row].Error == ""}
+// picture describes the picture of a row. Its name is from the folder of the pictures on, else
+// the last part.
+func (o *opened) picture(row int) (indexedPicture, error) {
+	r, err := o.d.Row(row)
+	if err != nil {
+		return indexedPicture{}, err
+	}
+	name, inside := nameIn(o.pictures, r.File)
+	return indexedPicture{name, row, inside && r.Error == ""}, nil
 }
 
 // aboutIndex describes the index.
@@ -180,7 +184,7 @@ func (s *Server) aboutIndex(w http.ResponseWriter, r *http.Request) error {
 	if _, err := queryOf(r); err != nil {
 		return err
 	}
-	o, release, err := s.useIndex()
+	o, release, err := s.useIndex(r)
 	if err != nil {
 		return err
 	}
@@ -189,7 +193,7 @@ func (s *Server) aboutIndex(w http.ResponseWriter, r *http.Request) error {
 	for _, n := range o.d.Header.Nets {
 		layers = append(layers, map[string]any{"layer": n.Layer, "scales": n.Scales, "channels": n.Channels})
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"images": o.d.Summary().Images, "rows": o.d.Len(), "dim": o.describer.Dim(), "networks": layers})
+	writeJSON(w, http.StatusOK, map[string]any{"images": o.d.Images(), "rows": o.d.Len(), "dim": o.describer.Dim(), "networks": layers})
 	return nil
 }
 
@@ -215,13 +219,12 @@ func (s *Server) similar(w http.ResponseWriter, r *http.Request) error {
 		discard(r)
 		return err
 	}
-	o, release, err := s.useIndex()
+	o, release, err := s.useIndex(r)
 	if err != nil {
 		discard(r)
 		return err
 	}
 	defer release()
-	about(r).model = indexLabel
 	top, err := integer(query, "top", 10, 1, mostFound)
 	if err != nil {
 		return err
@@ -241,9 +244,14 @@ func (s *Server) similar(w http.ResponseWriter, r *http.Request) error {
 	}
 	a := similarAnswer{File: p.name, Found: []similarFound{}}
 	for _, m := range found {
-		if float64(m.Similarity) >= least {
-			a.Found = append(a.Found, similarFound{o.picture(m.Row), m.Similarity})
+		if float64(m.Similarity) < least {
+			continue
 		}
+		shown, err := o.picture(m.Row)
+		if err != nil {
+			return err
+		}
+		a.Found = append(a.Found, similarFound{shown, m.Similarity})
 	}
 	writeJSON(w, http.StatusOK, a)
 	return nil
@@ -259,7 +267,7 @@ func (s *Server) searched(ctx context.Context, o *opened, data []byte, top int) 
 	key := keyOf(o.number, "similar", data)
 	x := s.answers.get(key)
 	work := func(ctx context.Context) error {
-		best, err := o.d.Search(ctx, x, min(top, o.d.Len()), transfer.SearchOptions{})
+		best, _, err := o.d.Search(ctx, x, min(top, o.d.Len()), transfer.SearchOptions{})
 		if err == nil {
 			found = best[0]
 		}
@@ -307,12 +315,11 @@ func (s *Server) nearDuplicates(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o, release, err := s.useIndex()
+	o, release, err := s.useIndex(r)
 	if err != nil {
 		return err
 	}
 	defer release()
-	about(r).model = indexLabel
 	n := float64(o.d.Len())
 	if work := n * n / 2 * float64(o.describer.Dim()); work > mostCompared {
 		return refuse(http.StatusRequestEntityTooLarge, "duplicates", "an index of %s pictures has too many pairs for a request: vgg similar INDEX --duplicates %g lists them", report.Count(int64(n)), least)
@@ -352,7 +359,11 @@ func (s *Server) groups(ctx context.Context, o *opened, least float64) ([][]inde
 	for _, g := range transfer.Groups(pairs) {
 		var list []indexedPicture
 		for _, row := range g {
-			list = append(list, o.picture(row))
+			p, err := o.picture(row)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, p)
 		}
 		groups = append(groups, list)
 	}

@@ -174,12 +174,7 @@ func choiceOf(query url.Values, l *localize.Locator) (c localize.Choice, err err
 
 // located finds the boxes and returns the response: drawn, or as JSON.
 func (s *Server) located(ctx context.Context, h *hosted, g *generation, l *localize.Locator, p picture, c localize.Choice, drawn int, draw bool) (kind string, body []byte, err error) {
-	place, err := g.batcher.enter(1)
-	if err != nil {
-		return "", nil, err
-	}
-	defer place.leave()
-	im, release, err := s.decode(ctx, l.Orient(), p.data)
+	place, im, release, err := s.placed(ctx, g.batcher, l.Orient(), p.data)
 	if err != nil {
 		return "", nil, err
 	}
@@ -187,7 +182,7 @@ func (s *Server) located(ctx context.Context, h *hosted, g *generation, l *local
 	if err := g.fitsScales(im.W, im.H, l.Nets[0].UsedScales()); err != nil {
 		return "", nil, err
 	}
-	out := &localizeAnswer{File: p.name, Width: im.W, Height: im.H, Scales: l.Nets[0].UsedScales()}
+	out := &localizeAnswer{File: p.name, Width: im.W, Height: im.H, Scales: l.Scales()}
 	j, err := g.batcher.alone(ctx, place, func(ctx context.Context) error {
 		a, err := l.Dense(ctx, im)
 		if err == nil {

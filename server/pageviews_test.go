@@ -38,7 +38,9 @@ func withIndex(t *testing.T, s *Server) {
 		t.Fatal(err)
 	}
 	err = s.SetIndex(t.Context(), IndexSource{
-		Open:     func(ctx context.Context) (*transfer.Descriptors, error) { return transfer.Open(ctx, file) },
+		Open: func(ctx context.Context) (*transfer.Index, error) {
+			return transfer.OpenIndex(ctx, file, transfer.SearchOptions{})
+		},
 		Network:  func(context.Context, transfer.NetID) (*vgg.Model, error) { return m, nil },
 		Pictures: dir,
 	})

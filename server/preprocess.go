@@ -5,7 +5,6 @@ import (
 	"context"
 	"image/png"
 	"net/http"
-	"time"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/preprocess"
@@ -22,7 +21,7 @@ type preprocessAnswer struct {
 	Spec       preprocess.Spec `json:"preprocess"`
 	Order      string          `json:"order"` // of the channels: rgb, or bgr
 	vgg.Answer                 // of the crop, if top is given
-	Picture    string          `json:"picture"` // the crop as PNG, as a data-URL
+	drawing                    // the crop
 }
 
 // preprocess shows the crop that a network sees of a picture, by its own preprocessing or by
@@ -65,35 +64,16 @@ func (s *Server) preprocess(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p, free, err := s.onePicture(r)
-	if err != nil {
-		return err
-	}
-	defer free()
-	start := time.Now()
-	a.File = p.name
-	picture, err := s.preprocessed(r.Context(), h, g, p.data, &a, top)
-	h.count(start, err)
-	if err != nil {
-		return err
-	}
-	if form == "png" {
-		writeBytes(w, "image/png", picture)
-		return nil
-	}
-	a.Picture = pngURL(picture)
-	writeJSON(w, http.StatusOK, a)
-	return nil
+	return s.draw(w, r, h, form, func(ctx context.Context, p picture) (drawnAnswer, []byte, error) {
+		a.File = p.name
+		picture, err := s.preprocessed(ctx, h, g, p.data, &a, top)
+		return &a, picture, err
+	})
 }
 
 // preprocessed completes the answer about a picture and returns the crop as PNG.
 func (s *Server) preprocessed(ctx context.Context, h *hosted, g *generation, data []byte, a *preprocessAnswer, top int) ([]byte, error) {
-	place, err := g.batcher.enter(1)
-	if err != nil {
-		return nil, err
-	}
-	defer place.leave()
-	im, release, err := s.decode(ctx, a.Spec.Orient, data)
+	place, im, release, err := s.placed(ctx, g.batcher, a.Spec.Orient, data)
 	if err != nil {
 		return nil, err
 	}

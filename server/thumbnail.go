@@ -26,12 +26,11 @@ func (s *Server) indexPicture(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o, release, err := s.useIndex()
+	o, release, err := s.useIndex(r)
 	if err != nil {
 		return err
 	}
 	defer release()
-	about(r).model = indexLabel
 	row, err := o.row(r.PathValue("index"))
 	if err != nil {
 		return err
@@ -57,7 +56,12 @@ func (s *Server) indexPicture(w http.ResponseWriter, r *http.Request) error {
 
 // fileOf reads the file of a row.
 func (s *Server) fileOf(r *http.Request, folder string, o *opened, row int) ([]byte, func(), error) {
-	if !o.inside[row] {
+	indexed, err := o.d.Row(row)
+	if err != nil {
+		return nil, nil, err
+	}
+	name, inside := nameIn(folder, indexed.File)
+	if !inside {
 		return nil, nil, &failure{code: http.StatusForbidden, reason: "index", err: errors.New("the picture isn't below the folder of the index's pictures: name that folder by --index-pictures")}
 	}
 	gone := &failure{code: http.StatusNotFound, err: fmt.Errorf("the file of picture %d can't be read", row)}
@@ -66,7 +70,7 @@ func (s *Server) fileOf(r *http.Request, folder string, o *opened, row int) ([]b
 		return nil, nil, gone
 	}
 	defer root.Close()
-	f, size, err := wholefile.OpenFS(root.FS(), o.names[row], s.options.Limits.Body)
+	f, size, err := wholefile.OpenFS(root.FS(), name, s.options.Limits.Body)
 	if tooLarge, ok := errors.AsType[*wholefile.SizeError](err); ok {
 		return nil, nil, refuse(http.StatusRequestEntityTooLarge, "body", "the file of picture %d has %s, the most is %s", row, report.Bytes(tooLarge.Size), report.Bytes(tooLarge.Most))
 	}

@@ -10,6 +10,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 
 	"github.com/verydeep/vgg/internal/journal"
@@ -67,9 +68,13 @@ func idOf(path string) (fileID, error) {
 type Index struct {
 	Header Header
 
+	path  string
 	whole *Descriptors // of a small file, or one without sketches; else nil
 	quick *quick
 }
+
+// IndexOf returns descriptors as an index. Its Close closes them.
+func IndexOf(d *Descriptors) *Index { return &Index{Header: d.Header, whole: d} }
 
 // quick reads an index by its sketches.
 type quick struct {
@@ -100,7 +105,7 @@ func openIndex(ctx context.Context, path string, least int64, o SearchOptions) (
 			}
 		}
 		if err == nil {
-			return &Index{Header: q.header, quick: q}, nil
+			return &Index{Header: q.header, path: path, quick: q}, nil
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -110,7 +115,7 @@ func openIndex(ctx context.Context, path string, least int64, o SearchOptions) (
 	if err != nil {
 		return nil, err
 	}
-	return &Index{Header: d.Header, whole: d}, nil
+	return IndexOf(d), nil
 }
 
 // Close closes the files.
@@ -146,6 +151,22 @@ func (x *Index) Row(r int) (Row, error) {
 		return x.whole.Rows[r], nil
 	}
 	return x.quick.row(r)
+}
+
+// Duplicates returns what [Descriptors.Duplicates] does. The names of all rows are read for it.
+func (x *Index) Duplicates(ctx context.Context, threshold float64, o SearchOptions) ([]Pair, error) {
+	if x.whole != nil {
+		return x.whole.Duplicates(ctx, threshold, o)
+	}
+	d, err := OpenMerged(ctx, x.path)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	if !reflect.DeepEqual(d.Header, x.Header) || d.Len() != x.Len() {
+		return nil, fmt.Errorf("transfer: %s has changed since it was opened", x.path)
+	}
+	return d.Duplicates(ctx, threshold, o)
 }
 
 func (q *quick) close() error {

@@ -197,3 +197,40 @@ func TestIndexChanges(t *testing.T) {
 		t.Error("a file that isn't there")
 	}
 }
+
+// TestIndexDuplicates: an index with sketches lists the pairs of the whole file, one in memory too,
+// and none of a file that has another in its place.
+func TestIndexDuplicates(t *testing.T) {
+	path, x := indexOf(t, 60, 24, 1, false)
+	d, err := Open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, rows := d.Header, slices.Clone(d.Rows)
+	d.Close()
+	copy(x[41*24:42*24], x[20*24:21*24])
+	if err := InMemory(h, rows, x).Write(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	index, err := openIndex(t.Context(), path, 0, SearchOptions{})
+	if err != nil || index.quick == nil {
+		t.Fatalf("no sketches: %v", err)
+	}
+	defer index.Close()
+	want, err := InMemory(h, rows, x).Duplicates(t.Context(), 0.9999, SearchOptions{})
+	if err != nil || !slices.ContainsFunc(want, func(p Pair) bool { return p.A == 20 && p.B == 41 }) {
+		t.Fatalf("pairs %v, %v", want, err)
+	}
+	for name, x := range map[string]*Index{"sketches": index, "memory": IndexOf(InMemory(h, rows, x))} {
+		if got, err := x.Duplicates(t.Context(), 0.9999, SearchOptions{}); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, %v, want %v", name, got, err, want)
+		}
+	}
+	h.Data.Name = "another"
+	if err := InMemory(h, rows, x).Write(t.Context(), path); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := index.Duplicates(t.Context(), 0.9999, SearchOptions{}); err == nil || !strings.Contains(err.Error(), "has changed") {
+		t.Errorf("of another file: %v, %v", got, err)
+	}
+}

@@ -62,6 +62,7 @@ func (localizeImagesCommand) Help() string {
   - Boxes of several networks, by --with, are merged like those of one.
   - Without a classifier, --class names the classes. A single-class network needs none: it gives the box of the object, rated by the number of windows.
   - Boxes are x0, y0, x1, y1 in pixels of the image, turned upright by its EXIF data unless the weights or --orient tell otherwise.
+  - With --json, scales are the smallest sides at which any of the networks saw the image.
   - An unreadable image has its error in the place of its boxes.
 
 Examples:
@@ -76,6 +77,7 @@ type localizeLine struct {
 	File   string           `json:"file"`
 	Width  int              `json:"width,omitempty"`
 	Height int              `json:"height,omitempty"`
+	Scales []int            `json:"scales,omitempty"` // smallest sides of the picture that the networks saw
 	Boxes  []localize.Shown `json:"boxes"`
 	Error  string           `json:"error,omitempty"`
 }
@@ -199,7 +201,7 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 	if err != nil {
 		return err
 	}
-	line.Width, line.Height = im.W, im.H
+	line.Width, line.Height, line.Scales = im.W, im.H, l.Scales()
 	line.Boxes = a.Show(localize.Choice{Classes: classes, Top: c.Top, All: c.AllBoxes, Unmerged: c.Unmerged})
 	if c.Draw == "" {
 		return nil

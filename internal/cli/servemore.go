@@ -61,7 +61,9 @@ func (c *serveCommand) indexSource(e *environment, list []served) (server.IndexS
 		return server.IndexSource{}, err
 	}
 	return server.IndexSource{
-		Open: func(ctx context.Context) (*transfer.Descriptors, error) { return transfer.OpenMerged(ctx, c.Index) },
+		Open: func(ctx context.Context) (*transfer.Index, error) {
+			return transfer.OpenIndex(ctx, c.Index, transfer.SearchOptions{})
+		},
 		Network: func(_ context.Context, n transfer.NetID) (*vgg.Model, error) {
 			return c.indexNetwork(list, n).openAs(e, c.Index, c.Threads)(n)
 		},
@@ -97,7 +99,7 @@ func (c *serveCommand) indexNets(e *environment) ([]transfer.NetID, error) {
 	if c.Index == "" {
 		return nil, nil
 	}
-	d, err := transfer.OpenMerged(e.ctx, c.Index)
+	d, err := openIndex(e, c.Index) // with progress, if sketches are made
 	if err != nil {
 		return nil, fmt.Errorf("--index %s: %w", c.Index, err)
 	}

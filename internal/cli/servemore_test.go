@@ -119,7 +119,7 @@ func TestServeAnswers(t *testing.T) {
 		"--merge-below 0 --class b":      "?merge-below=0&class=b",
 	} {
 		want := object(t, command(t, append([]string{"localize", boxes, picture, "--classifier", weights, "--json"}, strings.Fields(flags)...)...), "file")
-		got := object(t, put(t, s.address+"/v1/localize/a.png"+query, picture), "file", "scales")
+		got := object(t, put(t, s.address+"/v1/localize/a.png"+query, picture), "file")
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("localize %s: got %v, want %v", flags, got, want)
 		}

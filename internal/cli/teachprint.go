@@ -31,7 +31,7 @@ func (r *teachResult) print(e *environment, images *transfer.Images) error {
 	}
 	fmt.Fprintf(out, "%s\n", r.summary(images.MultiLabel))
 	if n := r.Refined; n != nil {
-		verdict := "the model is that of the SVMs, as fine-tuning errs no less"
+		verdict := fmt.Sprintf("the model is that of the SVMs, as fine-tuning errs no less, and has not learnt from these %d; without --refine, a set without parts of its own is learnt from whole", n.Held)
 		if n.Better {
 			verdict = "the model is the refined one"
 		}
