@@ -31,7 +31,7 @@ func killRanks(ctx context.Context, dir, vgg string, kills int, seed uint64) err
 		return fmt.Errorf("one process: %w\n%s", err, text)
 	}
 	rng, began := rand.New(rand.NewPCG(seed, 1)), time.Now()
-	killed, results, longest := 0, 0, 20*time.Second
+	killed, results, stuck, longest := 0, 0, 0, 20*time.Second
 	for run := 0; killed < kills; run++ {
 		out := filepath.Join(dir, fmt.Sprintf("run-%d", run))
 		for done := false; !done; {
@@ -57,7 +57,15 @@ func killRanks(ctx context.Context, dir, vgg string, kills int, seed uint64) err
 				done, longest = true, time.Since(from)
 			case <-time.After(moment):
 				hit := killOne(c.Process.Pid, vgg, rng)
-				switch err := <-ended; {
+				var err error
+				select {
+				case err = <-ended:
+				case <-time.After(time.Minute): // Open MPI's launcher can hang when its last rank is gone
+					stuck++
+					c.Process.Kill()
+					err = <-ended
+				}
+				switch {
 				case err == nil:
 					done = true
 				case hit:
@@ -78,7 +86,7 @@ func killRanks(ctx context.Context, dir, vgg string, kills int, seed uint64) err
 			}
 		}
 		results++
-		fmt.Printf("%d kills, %d results with the bits of one process, %v\n", killed, results, time.Since(began).Round(time.Second))
+		fmt.Printf("%d kills, %d launchers that didn't end, %d results with the bits of one process, %v\n", killed, stuck, results, time.Since(began).Round(time.Second))
 		if err := os.RemoveAll(out); err != nil {
 			return err
 		}
