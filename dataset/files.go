@@ -18,7 +18,7 @@ import (
 )
 
 // errAddress is of an address in the place of a file.
-var errAddress = errors.New("an address, want image files or folders on this machine; of servers, sets of tar shards are read, several addresses joined by ::")
+var errAddress = errors.New("an address, want image files or folders on this machine; of servers, sets of tar shards are read, with :: between several addresses")
 
 // OpenFiles returns images without labels: files, and the images at any depth below
 // folders, recognised by their extension. They have one class, without a name. Their names
