@@ -325,8 +325,8 @@ func (k *killTest) whole(c *command, dir, prefix string) bool {
 type result struct {
 	code    int
 	killed  bool
-	printed bool // on standard output
-	stderr  string
+	printed bool   // on standard output
+	stderr  string // and what was printed, where errors are by --json
 }
 
 // temporaryFolder is, in the folder of a trial, that for temporary files.
@@ -413,7 +413,7 @@ func (k *killTest) start(ctx context.Context, c *command, dir string, again bool
 	close(done)
 	<-ended
 	<-used
-	r = result{code: cmd.ProcessState.ExitCode(), printed: stdout.text.Len() > 0, stderr: stderr.String()}
+	r = result{code: cmd.ProcessState.ExitCode(), printed: stdout.text.Len() > 0, stderr: stderr.String() + stdout.text.String()} // with --json, the error is printed too
 	if c.service && r.code == 0 && len(answers) > 0 {
 		if err := os.WriteFile(filepath.Join(dir, answersFile), answers, 0o666); err != nil {
 			return r, err
