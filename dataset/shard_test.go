@@ -374,6 +374,8 @@ func FuzzShardIndex(f *testing.F) {
 	f.Add([]byte(indexVersion1+"\t4096\n512\t100\t3\ta/b.jpg\n1536\t0\t0\tc.png\n"), int64(4096))
 	f.Add([]byte(indexVersion+"\t4096\t"+strings.Repeat("0", 64)+"\n512\t100\t0123abcd\t3\ta/b.jpg\n1536\t0\t00000000\t\"dog\"\tc.png\n1600\t0\t00000000\t[1,\"dog\"]\td.png\n"), int64(4096))
 	f.Add([]byte(indexVersion+"\t-1\n"), int64(-1))
+	f.Add([]byte(indexVersion+"\t4096\t"+strings.Repeat("0", 64)+"\n512\t100\t0123abcd\t\"\"\ta.jpg\n"), int64(4096))
+	f.Add([]byte(indexVersion+"\t4096\t"+strings.Repeat("0", 64)+"\n512\t100\t0123abcd\t[3,\"\"]\ta.jpg\n"), int64(4096))
 	f.Fuzz(func(t *testing.T, data []byte, size int64) {
 		samples, current, err := parseIndex(data, size)
 		if err != nil || !current {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io/fs"
@@ -133,6 +134,9 @@ func (s *shardSample) parseLabels(text string) error {
 		return fmt.Errorf("label %.80q, want a number, a name in quotes or a list of them", text)
 	}
 	if name, ok := label.(string); ok {
+		if name == "" {
+			return errors.New(`label "", want a class`)
+		}
 		s.shardClass = shardClass{-1, name}
 		return nil
 	}
@@ -141,6 +145,9 @@ func (s *shardSample) parseLabels(text string) error {
 	for i, one := range list {
 		switch v := one.(type) {
 		case string:
+			if v == "" {
+				return fmt.Errorf("label %.80q, want a class in each place", text)
+			}
 			s.labels[i] = shardClass{-1, v}
 		case json.Number:
 			n, err := strconv.Atoi(v.String())

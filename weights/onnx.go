@@ -3,6 +3,7 @@ package weights
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -348,6 +349,34 @@ func (n *onnxNode) describe() string {
 // refuse returns the error of a node that is no part of a chain.
 func (n *onnxNode) refuse(format string, args ...any) error {
 	return refused(n.describe(), format, args...)
+}
+
+// leastInputs has the number of inputs that an operator can't do without, where that is more
+// than one, in every opset that is read.
+var leastInputs = map[string]int{
+	"Add": 2, "Sub": 2, "Mul": 2, "Div": 2, "Pow": 2, "PRelu": 2,
+	"Conv": 2, "ConvInteger": 2, "Gemm": 2, "MatMul": 2, "MatMulInteger": 2,
+	"BatchNormalization": 5, "GroupNormalization": 3, "InstanceNormalization": 3, "LayerNormalization": 2,
+	"Gather": 2, "Reshape": 2, "Expand": 2, "ArrayFeatureExtractor": 2,
+	"QuantizeLinear": 2, "DequantizeLinear": 2,
+	"QGemm": 5, "QLinearAdd": 5, "QLinearConv": 5, "QLinearGlobalAveragePool": 4, "QLinearMatMul": 5, "QLinearMul": 5,
+}
+
+// noInputs has the operators that take nothing.
+var noInputs = []string{"Constant", "EyeLike", "Loop", "If", "RandomNormal", "RandomUniform"}
+
+// complete returns an error if the node lacks an input.
+func (n *onnxNode) complete() error {
+	least := leastInputs[n.op]
+	if least == 0 && !slices.Contains(noInputs, n.op) {
+		least = 1
+	}
+	for i := range least {
+		if i >= len(n.inputs) || n.inputs[i] == "" {
+			return malformed("", "%s: input %d of %d is missing", n.describe(), i+1, least)
+		}
+	}
+	return nil
 }
 
 // attribute returns the attribute of that name, nil if the node has none.

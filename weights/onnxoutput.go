@@ -16,8 +16,11 @@ func (c *onnxChain) needed() ([]*onnxNode, error) {
 	nodes := make([]*onnxNode, len(c.m.graph.nodes))
 	for i := range c.m.graph.nodes {
 		n := &c.m.graph.nodes[i]
-		if nodes[i] = n; len(n.outputs) == 0 {
+		if nodes[i] = n; len(n.outputs) == 0 || n.outputs[0] == "" {
 			return nil, malformed("", "%s: no output", n.describe())
+		}
+		if err := n.complete(); err != nil {
+			return nil, err
 		}
 		for _, out := range n.outputs {
 			if _, twice := made[out]; out != "" && (twice || c.values[out] != nil) {

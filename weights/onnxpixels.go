@@ -44,9 +44,19 @@ func (p *onnxPixels) clone() *onnxPixels {
 // where the node is a layer, or a part of the network that begins with one.
 func (c *onnxChain) pixelNode(n *onnxNode) (done bool, err error) {
 	v := c.values[n.inputs[0]]
-	if n.foreign() {
+	if n.foreign() || v == nil {
+		return false, nil // no preprocessing: node says what is wrong, or follows it
+	}
+	switch n.op {
+	case "Concat":
+		return c.joinPixels(n)
+	case "Add", "Sub", "Mul", "Div":
+		return c.scalePixels(n)
+	}
+	if v.pixels == nil {
 		return false, nil
 	}
+	var p *onnxPixels
 	switch n.op {
 	case "Identity":
 		c.values[n.outputs[0]] = v
@@ -57,22 +67,12 @@ func (c *onnxChain) pixelNode(n *onnxNode) (done bool, err error) {
 		}
 		c.values[n.outputs[0]] = v
 		return true, nil
-	case "Concat":
-		return c.joinPixels(n)
 	case "Split":
 		return c.splitPixels(n)
-	case "Add", "Sub", "Mul", "Div":
-		return c.scalePixels(n)
 	case "BatchNormalization":
 		return c.normalizePixels(n)
 	case "Resize", "Upsample":
 		return false, n.refuse("resizes the pictures inside the graph: resizing is a part of the preprocessing here. Export the model without it, and say --resize squash if it doesn't keep the aspect")
-	}
-	if v.pixels == nil {
-		return false, nil
-	}
-	var p *onnxPixels
-	switch n.op {
 	case "Transpose":
 		perm, err := n.permutation(len(v.pixels.axes))
 		if err != nil {
@@ -306,13 +306,10 @@ func (c *onnxChain) scalePixels(n *onnxNode) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	var shape []int
-	var by []float64
-	if v != nil {
-		shape = v.axes()
-		if by, err = c.elements(n, v.tensor); err != nil {
-			return false, err
-		}
+	shape := v.axes()
+	by, err := c.elements(n, v.tensor)
+	if err != nil {
+		return false, err
 	}
 	for i, d := range shape {
 		a := i - len(shape) + len(p.axes)

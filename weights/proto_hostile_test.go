@@ -7,6 +7,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -197,15 +199,17 @@ func hostileONNX() map[string]hostileFile {
 		nested = pbBytes(6, pbBytes(1, pbBytes(5, nested))) // a subgraph's node's attribute's subgraph …
 	}
 	return map[string]hostileFile{
-		"sums that add up":     {pbModel(doubling...), "are more than the file has bytes"},
-		"a sum that repeats":   {wide, "not an operator that constants"},
-		"scales of nowhere":    {quantised(pbNode("DequantizeLinear", "d", []string{"w", "t"}, []string{"q"}), pbNode("Conv", "c", []string{"x", "q"}, []string{"y"})), "2 scales on axis 1 of w"},
-		"an axis of nowhere":   {quantised(pbNode("DequantizeLinear", "d", []string{"w", "t"}, []string{"q"}, pbInts("axis", 1<<40)), pbNode("Conv", "c", []string{"x", "q"}, []string{"y"})), "2 scales on axis"},
-		"values not quantised": {quantised(pbNode("DequantizeLinear", "d", []string{"x", "s"}, []string{"y"})), "of values that aren't quantised"},
-		"quantised twice":      {quantised(pbNode("QuantizeLinear", "d", []string{"x", "s"}, []string{"a"}), pbNode("QuantizeLinear", "e", []string{"a", "s"}, []string{"y"})), "node e (QuantizeLinear): on quantised values"},
-		"channels of nowhere":  {after(pbConstant("i", 7), pbNode("Gather", "g", []string{"x", "i"}, []string{"y"}, pbInts("axis", 1))), "an index outside the 3 channels"},
-		"a split of nowhere":   {after(pbConstant("i", 1<<62, 1<<62), pbNode("Split", "s", []string{"x", "i"}, []string{"y", "z"}, pbInts("axis", 1))), "splits 3 channels"},
-		"axes from the values": {after(pbNode("Relu", "r", []string{"x"}, []string{"a"}), pbNode("Shape", "q", []string{"a"}, []string{"s"}), pbNode("ReduceMean", "m", []string{"a", "s"}, []string{"b"}), pbNode("ReduceMean", "n", []string{"b", "s"}, []string{"y"})), "node m (ReduceMean): axes depend on the input's shape"},
+		"a sum of pixels and nothing": {after(pbNode("Add", "a", []string{"x", ""}, []string{"y"})), "node a (Add): input 2 of 2 is missing"},
+		"a sum of nothing and pixels": {after(pbNode("Add", "a", []string{"", "x"}, []string{"y"})), "node a (Add): input 1 of 2 is missing"},
+		"sums that add up":            {pbModel(doubling...), "are more than the file has bytes"},
+		"a sum that repeats":          {wide, "not an operator that constants"},
+		"scales of nowhere":           {quantised(pbNode("DequantizeLinear", "d", []string{"w", "t"}, []string{"q"}), pbNode("Conv", "c", []string{"x", "q"}, []string{"y"})), "2 scales on axis 1 of w"},
+		"an axis of nowhere":          {quantised(pbNode("DequantizeLinear", "d", []string{"w", "t"}, []string{"q"}, pbInts("axis", 1<<40)), pbNode("Conv", "c", []string{"x", "q"}, []string{"y"})), "2 scales on axis"},
+		"values not quantised":        {quantised(pbNode("DequantizeLinear", "d", []string{"x", "s"}, []string{"y"})), "of values that aren't quantised"},
+		"quantised twice":             {quantised(pbNode("QuantizeLinear", "d", []string{"x", "s"}, []string{"a"}), pbNode("QuantizeLinear", "e", []string{"a", "s"}, []string{"y"})), "node e (QuantizeLinear): on quantised values"},
+		"channels of nowhere":         {after(pbConstant("i", 7), pbNode("Gather", "g", []string{"x", "i"}, []string{"y"}, pbInts("axis", 1))), "an index outside the 3 channels"},
+		"a split of nowhere":          {after(pbConstant("i", 1<<62, 1<<62), pbNode("Split", "s", []string{"x", "i"}, []string{"y", "z"}, pbInts("axis", 1))), "splits 3 channels"},
+		"axes from the values":        {after(pbNode("Relu", "r", []string{"x"}, []string{"a"}), pbNode("Shape", "q", []string{"a"}, []string{"s"}), pbNode("ReduceMean", "m", []string{"a", "s"}, []string{"b"}), pbNode("ReduceMean", "n", []string{"b", "s"}, []string{"y"})), "node m (ReduceMean): axes depend on the input's shape"},
 		"a scale from the values": {quantised(pbNode("DynamicQuantizeLinear", "d", []string{"x"}, []string{"q", "qs", "qz"}), pbNode("MatMulInteger", "m", []string{"q", "w", "qz"}, []string{"a"}), pbNode("Cast", "c", []string{"a"}, []string{"b"}),
 			pbNode("Mul", "k", []string{"qs", "qs"}, []string{"e"}), pbNode("Mul", "l", []string{"b", "e"}, []string{"y"})), "multiplies images"},
 		"strides of 0":            {after(pbNode("MaxPool", "m", []string{"x"}, []string{"y"}, pbInts("kernel_shape", 2, 2), pbInts("strides", 0, 0))), "strides [0 0]"},
@@ -263,7 +267,7 @@ func hostileONNX() map[string]hostileFile {
 		"gemm of images":            {after(pbTensor("w", 1, 1, 1), pbNode("Conv", "c", []string{"x", "w4"}, []string{"a"}), pbNode("Gemm", "g", []string{"a", "w"}, []string{"y"})), "input w4, which nothing"},
 		"bias of another length":    {after(pbTensor("w", 9, 1, 1, 3, 3), pbTensor("b", 2, 2), pbNode("Conv", "c", []string{"x", "w", "b"}, []string{"y"})), "node c (Conv): b: shape [2], want a vector of 1"},
 		"add to nothing":            {after(pbTensor("b", 2, 2), pbNode("Add", "a", []string{"x", "b"}, []string{"y"})), "node a (Add): a constant of shape [2] for pixels, want one number for each channel"},
-		"weight that isn't there":   {after(pbNode("Conv", "c", []string{"x", ""}, []string{"y"})), "node c (Conv): want a weight of 4 axes"},
+		"weight that isn't there":   {after(pbNode("Conv", "c", []string{"x", ""}, []string{"y"})), "node c (Conv): input 2 of 2 is missing"},
 		"external without a path":   {external("w.bin"), "its data is in w.bin, a file beside it: open it by its path or from an fs.FS"},
 		"external above":            {external("../w.bin"), `w: external data in ../w.bin, want the name of a file beside the model`},
 		"external, absolute":        {external("/etc/passwd"), "w: external data in /etc/passwd, want the name"},
@@ -465,6 +469,53 @@ func TestSmallProtobuf(t *testing.T) {
 				t.Errorf("%s %d: %v", format, i, err)
 			}
 			fuzzProto(t, b, format)
+		}
+	}
+}
+
+// Any input of any operator may be missing: of the first node and of a later one.
+func TestONNXMissingInputs(t *testing.T) {
+	source, err := filepath.Glob("onnx*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	operators := map[string]bool{}
+	name := regexp.MustCompile(`"([A-Z][A-Za-z0-9]+)"`)
+	for _, path := range source {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range name.FindAllStringSubmatch(string(text), -1) {
+			operators[m[1]] = true
+		}
+	}
+	if !operators["Conv"] || len(operators) < 60 {
+		t.Fatalf("%d operators, want those of the reader", len(operators))
+	}
+	names := []string{"", "x", "w"}
+	for op := range operators {
+		for n := range 4 {
+			for code := range int(math.Pow(3, float64(n))) {
+				var inputs []string
+				for range n {
+					inputs, code = append(inputs, names[code%3]), code/3
+				}
+				for _, domain := range []string{"", "com.microsoft"} {
+					for _, first := range []string{"x", "r"} {
+						relu := pbNode("Relu", "r", []string{"x"}, []string{"r"})
+						from := slices.Clone(inputs)
+						for i, in := range from {
+							if in == "x" {
+								from[i] = first
+							}
+						}
+						node := pbNode(op, "a", from, []string{"y"}, pbText(7, domain))
+						fuzzProto(t, pbModel(pbIn, pbOut, pbTensor("w", 3, 3, 1, 1), relu, node), ONNX)
+						fuzzProto(t, pbModel(pbIn, pbOut, pbTensor("w", 3), node), ONNX)
+					}
+				}
+			}
 		}
 	}
 }
