@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // table holds the columns of Table 1 (§2.2), and the net of §4.1 in which one 5×5
@@ -302,46 +303,51 @@ func Canonical(name string) (string, error) {
 
 // named returns a row of the table with one of its suffixes.
 func named(name, suffix string) (Architecture, bool) {
-	for _, c := range table {
-		if c.name != name {
-			continue
+	for _, a := range configurations() {
+		if a.Name == name+suffix {
+			a.Features, a.Head = slices.Clone(a.Features), slices.Clone(a.Head)
+			return a, true
 		}
-		row := c.row
-		if suffix == "-LRN" {
-			if strings.Contains(row, "LRN") || c.name == "A" { // A-LRN is a row of its own
-				return Architecture{}, false
-			}
-			row = strings.Replace(row, "M", "LRN M", 1)
-		}
-		a, err := parseRow(row)
-		if err != nil {
-			panic("vgg: malformed configuration table")
-		}
-		switch suffix {
-		case "", "-LRN":
-		case "-BN":
-			for i := range a.Features {
-				a.Features[i].BatchNorm = a.Features[i].Kind == Convolution
-			}
-		default:
-			return Architecture{}, false
-		}
-		a.Name = c.name + suffix
-		return a, true
 	}
 	return Architecture{}, false
 }
+
+// configurations has the rows of the table, each with its suffixes.
+var configurations = sync.OnceValue(func() (all []Architecture) {
+	for _, c := range table {
+		for _, suffix := range suffixes {
+			row := c.row
+			if suffix == "-LRN" {
+				if strings.Contains(row, "LRN") || c.name == "A" { // A-LRN is a row of its own
+					continue
+				}
+				row = strings.Replace(row, "M", "LRN M", 1)
+			}
+			a, err := parseRow(row)
+			if err != nil {
+				panic("vgg: malformed configuration table")
+			}
+			if suffix == "-BN" {
+				for i := range a.Features {
+					a.Features[i].BatchNorm = a.Features[i].Kind == Convolution
+				}
+			}
+			a.Name = c.name + suffix
+			all = append(all, a)
+		}
+	}
+	return all
+})
 
 // canonical returns the row of the table that has the layers of a, or a itself.
 func (a Architecture) canonical() Architecture {
 	if !a.plain() {
 		return a
 	}
-	for _, c := range table {
-		for _, suffix := range suffixes {
-			if n, ok := named(c.name, suffix); ok && slices.Equal(n.Features, a.Features) {
-				return n
-			}
+	for _, c := range configurations() {
+		if slices.Equal(c.Features, a.Features) {
+			c.Features, c.Head = slices.Clone(c.Features), slices.Clone(c.Head)
+			return c
 		}
 	}
 	return a

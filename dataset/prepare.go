@@ -55,6 +55,22 @@ func (l *Loader) centre(w, h int) view {
 	return view{View: View{ImageW: w, ImageH: h, W: c.W, H: c.H, X: c.X, Y: c.Y, Side: c.Side}}
 }
 
+// CentralView returns the view of image i that evaluation has, without decoding the image.
+func (l *Loader) CentralView(i int) (View, error) {
+	data, err := l.Data.Read(i)
+	if err != nil {
+		return View{}, err
+	}
+	w, h, err := preprocess.Size(data)
+	if err != nil {
+		return View{}, err
+	}
+	orientation := l.Spec.Orient.Orientation(data)
+	v := l.centre(preprocess.TurnSize(w, h, orientation))
+	v.Orientation = orientation
+	return v.View, nil
+}
+
 // preparer turns samples into network input. Each worker has its own.
 type preparer struct {
 	loader  *Loader

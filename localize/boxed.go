@@ -36,6 +36,58 @@ const meanImages = 50_000
 // that are done.
 func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, orient preprocess.Orient, workers int, onImage progress.Func) (vgg.Localisation, error) {
 	head := vgg.Localisation{Regression: r, ClassBoxes: make([][4]float64, len(d.Classes))}
+	sizes, err := turnedSizes(ctx, d, orient, workers, onImage)
+	if err != nil {
+		return head, err
+	}
+	var all mean
+	of := make([]mean, len(d.Classes))
+	for _, size := range sizes {
+		s := d.Samples[size.image]
+		w, h := float64(size.w), float64(size.h)
+		for _, b := range turn(truths(s), size.w, size.h, size.orientation) {
+			share := corners{b[0] / w, b[1] / h, b[2] / w, b[3] / h}
+			all.add(share)
+			of[s.Label].add(share)
+		}
+	}
+	if all.n == 0 {
+		return head, fmt.Errorf("localize: %s: no boxes", d.Name)
+	}
+	head.MeanBox = all.box()
+	for c := range of {
+		head.ClassBoxes[c] = head.MeanBox
+		if of[c].n > 0 {
+			head.ClassBoxes[c] = of[c].box()
+		}
+	}
+	return head, nil
+}
+
+// MeanBoxResult returns the error and the mean intersection over union on d's images of the mean
+// boxes that head has: with PCR of that of each image's class. It is what can be known of boxes
+// without a look at the images. It reads the sizes of the images as [MeanBoxes] does.
+func MeanBoxResult(ctx context.Context, d *dataset.Dataset, head vgg.Localisation, orient preprocess.Orient, workers int) (Baseline, error) {
+	sizes, err := turnedSizes(ctx, d, orient, workers, nil)
+	if err != nil {
+		return Baseline{}, err
+	}
+	var t tally
+	for _, size := range sizes {
+		s := d.Samples[size.image]
+		share := head.MeanBox
+		if head.Regression == vgg.PCR {
+			share = head.ClassBoxes[s.Label]
+		}
+		w, h := float64(size.w), float64(size.h)
+		t.add(bestIoU(corners{share[0] * w, share[1] * h, share[2] * w, share[3] * h}, turn(truths(s), size.w, size.h, size.orientation)))
+	}
+	return Baseline{"mean box", t.error(), t.mean()}, nil
+}
+
+// turnedSizes returns the sizes of d's images, of large sets those of 50,000 images spread
+// evenly. Unreadable images are left out; it is an error if none is readable.
+func turnedSizes(ctx context.Context, d *dataset.Dataset, orient preprocess.Orient, workers int, onImage progress.Func) ([]turnedSize, error) {
 	step := (d.Len() + meanImages - 1) / meanImages
 	total := (d.Len() + step - 1) / step
 	sizes, errs := make([]turnedSize, total), make([]error, total)
@@ -51,47 +103,24 @@ func MeanBoxes(ctx context.Context, d *dataset.Dataset, r vgg.Regression, orient
 		counter.Add(1)
 	}
 	if ctx.Err() != nil {
-		return head, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
-	for _, err := range errs {
-		if dataset.Environment(ctx, err) {
-			return head, err
+	var readable []turnedSize
+	for k, err := range errs {
+		switch {
+		case dataset.Environment(ctx, err):
+			return nil, err
+		case err == nil:
+			readable = append(readable, sizes[k])
+		case k == total-1 && len(readable) == 0:
+			return nil, fmt.Errorf("localize: %s: none of %d images is readable; one of them: %s: %w", d.Name, total, d.Samples[k*step].Name, err)
 		}
 	}
-	var all mean
-	of := make([]mean, len(d.Classes))
-	for k, size := range sizes {
-		if errs[k] != nil {
-			continue
-		}
-		s := d.Samples[k*step]
-		w, h := float64(size.w), float64(size.h)
-		for _, b := range turn(truths(s), size.w, size.h, size.orientation) {
-			share := corners{b[0] / w, b[1] / h, b[2] / w, b[3] / h}
-			all.add(share)
-			of[s.Label].add(share)
-		}
-	}
-	if all.n == 0 {
-		for k, err := range errs {
-			if err != nil {
-				return head, fmt.Errorf("localize: %s: none of %d images is readable; one of them: %s: %w", d.Name, total, d.Samples[k*step].Name, err)
-			}
-		}
-		return head, fmt.Errorf("localize: %s: no boxes", d.Name)
-	}
-	head.MeanBox = all.box()
-	for c := range of {
-		head.ClassBoxes[c] = head.MeanBox
-		if of[c].n > 0 {
-			head.ClassBoxes[c] = of[c].box()
-		}
-	}
-	return head, nil
+	return readable, nil
 }
 
 // turnedSize is the size of an image after it is turned by its EXIF orientation.
-type turnedSize struct{ w, h, orientation int }
+type turnedSize struct{ image, w, h, orientation int }
 
 // sizeOf returns the size of image i, turned as the network wants it.
 func sizeOf(d *dataset.Dataset, i int, o preprocess.Orient) (turnedSize, error) {
@@ -105,7 +134,7 @@ func sizeOf(d *dataset.Dataset, i int, o preprocess.Orient) (turnedSize, error) 
 	}
 	orientation := o.Orientation(data)
 	w, h = preprocess.TurnSize(w, h, orientation)
-	return turnedSize{w, h, orientation}, nil
+	return turnedSize{i, w, h, orientation}, nil
 }
 
 // mean computes the mean of boxes.

@@ -2,6 +2,7 @@ package localize
 
 import (
 	"fmt"
+	"iter"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
@@ -68,6 +69,36 @@ func (t *Task) target(s dataset.Sample, v dataset.View) (target [4]float32, ok b
 		}
 	}
 	return target, ok
+}
+
+// Start implements [train.Task]: the mean box of the views, in centre, width and height; with
+// PCR of each class, and for a class without images that of all.
+func (t *Task) Start(images iter.Seq2[dataset.Sample, dataset.View]) []float32 {
+	outputs := make([]float32, t.head.Regression.Outputs(len(t.head.ClassBoxes)))
+	sums, counts := make([]float64, len(outputs)), make([]int, len(outputs)/4)
+	var all [4]float64
+	n := 0
+	for s, v := range images {
+		target, ok := t.target(s, v)
+		if !ok {
+			continue
+		}
+		at := slot(t.head.Regression, s.Label)
+		for i, x := range target {
+			sums[at+i] += float64(x)
+			all[i] += float64(x)
+		}
+		counts[at/4]++
+		n++
+	}
+	for i := range outputs {
+		if of := counts[i/4]; of > 0 {
+			outputs[i] = float32(sums[i] / float64(of))
+		} else if n > 0 {
+			outputs[i] = float32(all[i%4] / float64(n))
+		}
+	}
+	return outputs
 }
 
 // IoU implements [train.Task]: the intersection over union of the predicted box of the

@@ -3,6 +3,7 @@ package localize
 import (
 	"bytes"
 	"context"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -220,5 +221,78 @@ func TestBoxed(t *testing.T) {
 	}
 	if _, err := MeanBoxes(t.Context(), boxed.Select(func(s dataset.Sample) bool { return s.Name == "001.png" }), vgg.SCR, preprocess.Stored, 1, nil); err == nil || !strings.Contains(err.Error(), "001.png") {
 		t.Errorf("nothing readable: %v", err)
+	}
+}
+
+// TestMeanStart: a run that learns nothing gives every image the mean box of what validation sees
+// of the training images; of classes it is refused.
+func TestMeanStart(t *testing.T) {
+	for _, r := range []vgg.Regression{vgg.SCR, vgg.PCR} {
+		o := tinyOptions(t, r)
+		o.Recipe.MeanStart, o.Recipe.LearningRate, o.Recipe.Epochs = true, 1e-30, 1
+		result, err := train.Run(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := vgg.Open(t.Context(), result.BestWeights, vgg.OpenOptions{Localiser: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := r.Outputs(len(o.Train.Classes))
+		want, counts := make([]float64, n), make([]float64, n/4)
+		loader := &dataset.Loader{Data: o.Train, Spec: m.Preprocess}
+		for i, s := range o.Train.Samples {
+			v, err := loader.CentralView(i)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if v.Side != 32 || v.W != 36 && v.H != 36 {
+				t.Fatalf("view %+v, want the central crop of 32 at the smallest side 36", v)
+			}
+			if target, ok := o.Task.(*Task).target(s, v); ok {
+				counts[slot(r, s.Label)/4]++
+				for k, x := range target {
+					want[slot(r, s.Label)+k] += float64(x)
+				}
+			}
+		}
+		for k := range want {
+			want[k] /= counts[k/4]
+		}
+		loader = &dataset.Loader{Data: o.Val, Spec: m.Preprocess, Batch: 4}
+		for b, err := range loader.Epoch(t.Context(), 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			y, err := m.Net.Forward(b.X)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, got := range y.Data {
+				if w := want[i%len(want)]; math.Abs(float64(got)-w) > 1e-6 {
+					t.Fatalf("%s: output %d of %v is %v, want the mean %v", r, i%len(want), y.Data[:len(want)], got, want)
+				}
+			}
+		}
+		unseen, err := MeanBoxResult(t.Context(), o.Val, o.Task.(*Task).head, preprocess.Stored, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		measured, err := Evaluate(t.Context(), &Locator{Nets: []Net{{Model: m}}, Threshold: MergeThreshold}, o.Val, EvalOptions{Protocol: eval.Centre})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := 1 // the mean box, of all or of the class
+		if r == vgg.PCR {
+			at = 2
+		}
+		if b := measured.Baselines[at]; b.Error != unseen.Error || !(math.Abs(b.MeanIoU-unseen.MeanIoU) < 1e-12) {
+			t.Errorf("%s: the mean box has %+v, evaluation says %+v", r, unseen, b)
+		}
+	}
+	o := tinyOptions(t, vgg.SCR)
+	o.Task, o.Recipe.MeanStart = nil, true
+	if _, err := train.Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "mean_start") {
+		t.Errorf("classes: %v, want a refusal of mean_start", err)
 	}
 }

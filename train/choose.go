@@ -125,7 +125,7 @@ func (f Facts) heads() ([]candidate, error) {
 	base.Batch = 16
 	base.LearningRate, base.WeightDecay, base.DecayBiases = headRate, headDecay, false
 	if f.Boxes {
-		base.LearningRate = boxRate
+		base.LearningRate, base.MeanStart = boxRate, true
 	}
 	base.Schedule = Schedule{Name: "cosine", Factor: 0.1, Decreases: 0, Patience: 5, Threshold: 1e-3, Steps: []int{}, WarmupFactor: 0.1}
 	base.Epochs = min(max(headIterations*base.Batch/f.Images, 10), 40)
@@ -176,7 +176,7 @@ func (f Facts) narrow() ([]candidate, error) {
 	base.Schedule = Schedule{Name: "cosine", Factor: 0.1, Patience: 5, Threshold: 1e-3, Steps: []int{}, WarmupEpochs: 1, WarmupFactor: 0.1}
 	base.Epochs = min(max(shownImages/f.Images, 15), 100)
 	if f.Boxes {
-		base.LearningRate = 0.01
+		base.LearningRate, base.MeanStart = 0.005, true
 	}
 	var all []candidate
 	for _, c := range []struct {

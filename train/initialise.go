@@ -9,6 +9,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
@@ -235,4 +236,51 @@ func copyParam(dst, src *nn.Param, order []int) error {
 		return err == nil
 	})
 	return err
+}
+
+// startImages is the most images, spread evenly, over which the mean of targets is taken.
+const startImages = 1000
+
+// startAtMean sets the last layer to the mean target, if the recipe says so.
+func (r *run) startAtMean(ctx context.Context) error {
+	if !r.o.Recipe.MeanStart {
+		return nil
+	}
+	data := r.o.Train
+	loader := &dataset.Loader{Data: data, Spec: r.spec, Crop: r.o.Recipe.Input}
+	step := (data.Len() + startImages - 1) / startImages
+	var failed error
+	start := r.o.Task.Start(func(yield func(dataset.Sample, dataset.View) bool) {
+		for i := 0; i < data.Len(); i += step {
+			if failed = context.Cause(ctx); failed != nil {
+				return
+			}
+			v, err := loader.CentralView(i)
+			switch {
+			case dataset.Environment(ctx, err):
+				failed = err
+				return
+			case err == nil && !yield(data.Samples[i], v): // unreadable images have been told of
+				return
+			}
+		}
+	})
+	if failed != nil {
+		return failed
+	}
+	last := lastLayers(layersOf(r.model.Net.Params()))
+	for _, p := range r.model.Net.Params() {
+		var err error
+		switch {
+		case !slices.Contains(last, layerOf(p)):
+		case len(p.Shape) == 1 && p.Shape[0] == len(start):
+			err = p.Set(start)
+		default:
+			err = p.Set(make([]float32, p.Len()))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -61,6 +61,10 @@ type Recipe struct {
 	// trained: 6, or 4, with which earlier versions trained. The bits of a run depend on it.
 	Winograd int `yaml:"winograd"`
 
+	// MeanStart begins with a last layer that gives the mean target of the training images,
+	// whatever it sees: its weights are 0. Only a [Task] can have it.
+	MeanStart bool `yaml:"mean_start"`
+
 	Seed uint64 `yaml:"seed"`
 }
 

@@ -25,7 +25,7 @@ func otherRecipe() Recipe {
 		Schedule: Schedule{Name: "step", Factor: 0.3, Decreases: 5, Patience: 2, Threshold: 0.02, Steps: []int{2, 5}, FinalRate: 1e-6,
 			WarmupIterations: 3, WarmupEpochs: 2, WarmupFactor: 0.5},
 		ScaleMin: 41, ScaleMax: 80, Flip: false, ColourShift: 0.5, Filter: preprocess.Bicubic, Resize: preprocess.Squash, Orient: preprocess.Upright, Standardise: true, TestScale: 50,
-		Winograd: 4, Seed: math.MaxUint64, Exchange: Factored,
+		Winograd: 4, MeanStart: true, Seed: math.MaxUint64, Exchange: Factored,
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/verydeep/vgg/nn"
 )
 
-// A run whose loss grows out of bounds goes back to the end of the last whole epoch, or to its
-// beginning, with a lower learning rate. That place depends on neither the time nor on where a
+// A run whose loss grows out of bounds goes back to the end of the last whole epoch with a lower
+// learning rate, from the same place a second time to its beginning. That place depends on neither the time nor on where a
 // run was interrupted, so a run that resumes has the bits of one that didn't stop.
 const (
 	divergedFactor = 10  // the loss has diverged above this many times that of outputs of zero
@@ -91,6 +91,10 @@ func (r *run) rescue(ctx context.Context, err error) error {
 	now.RateFactor = math.Pow(rescueFactor, float64(len(rescues)))
 	r.checkpoints.wait()
 	from, restoreErr := r.lastEpoch(ctx)
+	if n := len(r.rescues); from != nil && n > 0 && r.rescues[n-1].Back == from.Iteration {
+		from.close() // a lower rate has not helped from there
+		from = nil
+	}
 	if restoreErr == nil {
 		from, restoreErr = r.shareState(ctx, from)
 	}
@@ -193,6 +197,9 @@ func (r *run) begin(ctx context.Context) error {
 		return r.stepper.sync(ctx)
 	}
 	if _, _, err := initialise(ctx, r.model.Net, &o.Recipe, o.Initial, o.Task != nil, o.Train.Classes); err != nil {
+		return err
+	}
+	if err := r.startAtMean(ctx); err != nil {
 		return err
 	}
 	return r.stepper.sync(ctx)

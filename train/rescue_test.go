@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,4 +144,27 @@ func TestDivergenceBound(t *testing.T) {
 		}
 		r.abandon()
 	}
+}
+
+// TestRescueTwiceFromOnePlace: a state that has diverged already at the end of its epoch is left
+// for the beginning, as no rate helps from there.
+func TestRescueTwiceFromOnePlace(t *testing.T) {
+	options := func() Options {
+		o := divergingOptions(t)
+		o.Recipe.LearningRate, o.Recipe.Momentum = 10, 0
+		return o
+	}
+	whole := options()
+	var told []Rescue
+	whole.OnRescue = func(r Rescue) { told = append(told, r) }
+	mustRun(t, whole)
+	at := slices.IndexFunc(told, func(r Rescue) bool { return r.Back > 0 })
+	if at < 0 || at+1 == len(told) || told[at+1].Back != 0 {
+		t.Fatalf("rescues %+v, want one to the end of an epoch and then one to the beginning", told)
+	}
+	o := options()
+	stopAt(t, o, told[at].Back+1)
+	o.Resume = true
+	mustRun(t, o)
+	sameRun(t, "stopped", o.Dir, whole.Dir)
 }

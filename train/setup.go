@@ -61,6 +61,11 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 		if err := r.choosePreprocessing(ctx, from, fileSpec); err != nil {
 			return nil, err
 		}
+		if from == nil {
+			if err := r.startAtMean(ctx); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if from, err = r.shareBeginning(ctx, from); err != nil {
 		return nil, err

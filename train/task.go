@@ -1,7 +1,9 @@
 package train
 
 import (
+	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 
@@ -26,6 +28,9 @@ type Task interface {
 	// Loss returns the loss of an image of which the network saw v, and sets d to its
 	// derivatives by the outputs, times scale.
 	Loss(s dataset.Sample, v dataset.View, outputs, d []float32, scale float32) float64
+	// Start returns outputs that are right on average over some of the training images, each
+	// with the view that validation would have of it.
+	Start(images iter.Seq2[dataset.Sample, dataset.View]) []float32
 	// IoU returns the intersection over union of the box that the outputs give and the
 	// image's own, by which validation judges.
 	IoU(s dataset.Sample, v dataset.View, outputs []float32) float64
@@ -77,6 +82,9 @@ func (o Options) validateTask() error {
 		return fmt.Errorf("train: recipe: config: %q makes each class a label of its own, but each image of %s has one class: want a head that ends with FC, or the class as an image's only label (--multi-label)", a.Name, o.Train.Name)
 	case posterior != network.ByLabel && o.Train.MultiLabel:
 		return fmt.Errorf("train: recipe: config: %q takes each image for one of the classes, but an image of %s has any number of labels: want a head that ends with FC SIGMOID", a.Name, o.Train.Name)
+	}
+	if o.Task == nil && o.Recipe.MeanStart {
+		return errors.New("train: recipe: mean_start: true, want false: the outputs are scores of classes, of which the mean is no use")
 	}
 	if o.Task != nil && o.Recipe.LabelSmoothing > 0 {
 		return fmt.Errorf("train: recipe: label_smoothing: %v, want 0: there is no label among the outputs", o.Recipe.LabelSmoothing)

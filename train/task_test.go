@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,6 +31,21 @@ func (viewTask) Loss(s dataset.Sample, v dataset.View, outputs, d []float32, sca
 		target[2] = -target[2]
 	}
 	return nn.SquaredLoss(outputs, target, scale, d)
+}
+
+func (viewTask) Start(images iter.Seq2[dataset.Sample, dataset.View]) []float32 {
+	start := make([]float32, 4)
+	n := float32(0)
+	for s, v := range images {
+		for i, x := range []int{v.X, v.Y, v.W, s.Label} {
+			start[i] += float32(x)
+		}
+		n++
+	}
+	for i := range start {
+		start[i] /= n
+	}
+	return start
 }
 
 func (viewTask) IoU(s dataset.Sample, _ dataset.View, outputs []float32) float64 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/localize"
 	"github.com/verydeep/vgg/metrics"
 	"github.com/verydeep/vgg/releases/pull"
 	"github.com/verydeep/vgg/report"
@@ -198,19 +199,20 @@ func (c *trainCommand) recordedRecipe() (*train.Recipe, error) {
 	return &r, err
 }
 
-// A verdict is what a top-1 error says beside that of always answering the commonest class of
-// the validation images, which is chance.
+// A verdict is what an error says beside chance: that of always answering the commonest class of
+// the validation images, or the mean box of the training images.
 type verdict int
 
 const (
 	better    verdict = iota // its 95 % confidence interval ends below chance, or there is no such error
 	uncertain                // it is less than half of chance, but on few images
-	noBetter                 // chance, or worse, lies in its interval
+	noBetter                 // chance, or worse, lies in its interval; of boxes: it is that error or worse
 )
 
-// besideChance is a top-1 error beside chance.
+// besideChance is a top-1 error or a localisation error beside chance.
 type besideChance struct {
 	verdict
+	rule   string // that errs by chance
 	chance float64
 	images int // of the validation
 }
@@ -221,7 +223,7 @@ func chanceOf(val *dataset.Dataset, top1 float64) besideChance {
 		return besideChance{}
 	}
 	n := val.Len()
-	c := besideChance{chance: 1 - float64(slices.Max(val.Counts()))/float64(n), images: n}
+	c := besideChance{rule: "always answering the commonest class", chance: 1 - float64(slices.Max(val.Counts()))/float64(n), images: n}
 	switch _, high := metrics.Wilson(min(int(top1*float64(n)+0.5), n), n); {
 	case high < c.chance:
 	case top1 < c.chance/2:
@@ -232,16 +234,32 @@ func chanceOf(val *dataset.Dataset, top1 float64) besideChance {
 	return c
 }
 
+// unseenOf compares a localisation error on validation images with that of the mean box.
+func unseenOf(val *dataset.Dataset, unseen *localize.Baseline, localisation float64) besideChance {
+	if unseen == nil {
+		return besideChance{}
+	}
+	n := val.Len()
+	c := besideChance{rule: "always answering the mean box of the training images", chance: unseen.Error, images: n}
+	switch _, high := metrics.Wilson(min(int(localisation*float64(n)+0.5), n), n); {
+	case localisation >= c.chance:
+		c.verdict = noBetter
+	case high >= c.chance:
+		c.verdict = uncertain
+	}
+	return c
+}
+
 // text tells a result that may be chance, with what to try; "" for one that is better. look is
 // the command that shows the images.
 func (c besideChance) text(epochs int, look string) string {
 	switch c.verdict {
 	case uncertain:
-		return fmt.Sprintf("On %d validation images that may be chance: always answering their commonest class errs on %s. More validation images tell.\n\n", c.images, report.Percent(c.chance))
+		return fmt.Sprintf("On %d validation images that may be chance: %s errs on %s. More validation images tell.\n\n", c.images, c.rule, report.Percent(c.chance))
 	case noBetter:
-		return fmt.Sprintf("That is no better than chance: always answering the commonest class of the %d validation images errs on %s. Nothing was learnt that they show.\n"+
+		return fmt.Sprintf("That is no better than chance: on the %d validation images %s errs on %s. Nothing was learnt that they show.\n"+
 			"Try weights to begin with (--init-from D), more epochs (--epochs %d) or images; and check that images and classes belong together: %s\n",
-			c.images, report.Percent(c.chance), 4*max(1, epochs), look)
+			c.images, c.rule, report.Percent(c.chance), 4*max(1, epochs), look)
 	}
 	return ""
 }

@@ -52,6 +52,8 @@ type boxTraining struct {
 	rule        localize.Rule
 	base        train.Recipe
 	choice      *train.Choice // by which base was chosen; nil if the weights tell it
+
+	unseen *localize.Baseline // of the validation images, without a look at them; nil without validation
 }
 
 // Keys of the flags of boxes in a checkpoint's note.
@@ -219,6 +221,13 @@ func (b *boxTraining) prepare(e *environment, out io.Writer, trainSet, valSet *d
 	head, err := localize.MeanBoxes(e.ctx, trainSet, b.regression, orient, threads, bar.stage("reading the images' sizes", unitImages))
 	if err != nil {
 		return nil, nil, nil, err
+	}
+	if valSet != nil && valSet.Len() > 0 {
+		unseen, err := localize.MeanBoxResult(e.ctx, valSet, head, orient, threads)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		b.unseen = &unseen
 	}
 	return localize.NewTask(head, b.rule, trainSet, valSet), trainSet, valSet, nil
 }

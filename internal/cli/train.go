@@ -348,6 +348,7 @@ func (c *trainCommand) print(out io.Writer, r *train.Result, o train.Options) er
 			show = append(show, "--class", o.Val.Classes[o.Val.Samples[0].Label])
 		}
 		measure = commandLine("localize", "eval", weights) + set
+		chance = unseenOf(o.Val, c.boxes.unseen, r.LocalisationError)
 	case !math.IsNaN(r.MeanAP):
 		fmt.Fprintf(out, "mean average precision %s, F1 %s at probability 0.5.\n\n", report.Percent(r.MeanAP), report.Percent(r.MicroF1))
 		if c.MultiLabel {
