@@ -19,6 +19,8 @@ type design struct {
 	boxes      *vgg.Localisation // set for a localisation network
 	posterior  network.Posterior
 	thresholds []float32 // of labels; nil: ½ each
+	// stages are the parts of chain that run one after another; nil: all of it at once.
+	stages []*nn.Chain
 }
 
 // designOf describes a network in memory.
@@ -52,7 +54,7 @@ func (n Net) design() (design, error) {
 	if err := chain.StoreFC(n.storage()); err != nil {
 		return design{}, err
 	}
-	return design{n.Description.Options.Input, n.Description.Classes, n.Description.Preprocess, chain, n.Description.Localisation, n.Description.Options.Posterior(), n.Description.Thresholds}, nil
+	return design{n.Description.Options.Input, n.Description.Classes, n.Description.Preprocess, chain, n.Description.Localisation, n.Description.Options.Posterior(), n.Description.Thresholds, nil}, nil
 }
 
 // storage returns the format of the fully connected weights in memory.
@@ -99,16 +101,25 @@ func (d design) classesFor(data *dataset.Dataset) []string { return classesFor(d
 // passBytes returns the memory, in bytes, of a pass over n images of h×w pixels: input,
 // activations, scratch and output.
 func (d design) passBytes(n, h, w int) (int64, error) {
-	floats, err := d.chain.WorkspaceFloats(n, h, w)
-	if err != nil {
-		return 0, err
+	stages := d.stages
+	if stages == nil {
+		stages = []*nn.Chain{d.chain}
 	}
-	shapes, err := d.chain.Shapes(h, w)
-	if err != nil {
-		return 0, err
+	total := 3 * h * w * n
+	for _, c := range stages {
+		floats, err := c.WorkspaceFloats(n, h, w)
+		if err != nil {
+			return 0, err
+		}
+		shapes, err := c.Shapes(h, w)
+		if err != nil {
+			return 0, err
+		}
+		out := shapes[len(shapes)-1]
+		h, w = out.H, out.W
+		total += floats + n*out.C*h*w
 	}
-	out := shapes[len(shapes)-1]
-	return 4 * int64(floats+n*(3*h*w+out.C*out.H*out.W)), nil
+	return 4 * int64(total), nil
 }
 
 // fixedBytes returns the memory, in bytes, of the process with the network before it sees

@@ -17,7 +17,10 @@ import (
 type Extraction struct {
 	// Model's network ends with the layer wanted; see [network.Network.Until].
 	Model *vgg.Model
-	Data  *dataset.Dataset
+	// Layers lists layers of the network whose rectified activations are wanted, one behind the
+	// other in this order; empty: the last layer. The network should end with the last of them.
+	Layers []string
+	Data   *dataset.Dataset
 	// Scales lists the smallest sides Q, in pixels, that an image is rescaled to.
 	Scales []int
 	Flip   bool // average with the activations of the mirror image
@@ -42,7 +45,7 @@ func (x Extraction) Validate() error {
 	if err := x.setting().Validate(d.input); err != nil {
 		return err
 	}
-	_, err := newLimits(d, true, x.Resources)
+	_, err := x.crew()
 	return err
 }
 
@@ -54,7 +57,7 @@ func (x Extraction) setting() Setting {
 }
 
 // Run takes the images of the given indices through the network. It calls done for each
-// image with the reduced activations at every scale, one number for each of the layer's
+// image with the reduced activations at every scale, one number for each of the layers'
 // channels, or with the error that makes the image unreadable. One goroutine at a time
 // calls done, in the order in which images are ready. Run stops at an error of the
 // network, of done or of ctx. The numbers don't depend on the order of the images, nor on
@@ -63,18 +66,29 @@ func (x Extraction) Run(ctx context.Context, images []int, done func(image int, 
 	if err := x.Validate(); err != nil {
 		return err
 	}
-	limits, err := newLimits(designOf(x.Model), true, x.Resources)
+	c, err := x.crew()
 	if err != nil {
 		return err
 	}
+	c.done = done
+	return c.run(ctx, images, everyView(len(c.views)))
+}
+
+// crew returns the ranks that do the work.
+func (x Extraction) crew() (*crew, error) {
 	c := &crew{ranks: x.Ranks, pass: pass{
-		model: x.Model, data: x.Data, views: x.setting().Views(), limits: limits, batch: x.Batch, workers: x.AllWorkers(),
-		reduce: spatialMean, region: x.Region, done: done,
+		model: x.Model, data: x.Data, views: x.setting().Views(), batch: x.Batch, workers: x.AllWorkers(),
+		reduce: spatialMean, region: x.Region, layers: x.Layers,
 	}}
 	if x.Max {
 		c.reduce = spatialMax
 	}
-	return c.run(ctx, images, everyView(len(c.views)))
+	if err := c.plan(); err != nil {
+		return nil, fmt.Errorf("eval: %w", err)
+	}
+	var err error
+	c.limits, err = newLimits(c.design(), true, x.Resources)
+	return c, err
 }
 
 // OverSpace reduces a map (K,OH,OW) over space to dst (K), as [Extraction] does: to its mean,

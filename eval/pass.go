@@ -9,6 +9,7 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/prefetch"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -25,6 +26,7 @@ type pass struct {
 	// the class posteriors of the map's mean over space.
 	reduce func(answer, output []float32)
 	region func(image int) image.Rectangle // part of an image that is shown; nil: all
+	layers []string                        // whose activations are reduced, one behind the other; nil: the network's last
 
 	// done takes the posteriors of an image, one for each wanted view in the order wanted,
 	// or the error that makes it unreadable. One goroutine calls it.
@@ -37,8 +39,11 @@ type pass struct {
 	queues map[size]*queue
 	queued int64 // bytes of the images in the queues
 	grown  int64 // bytes of the largest pass so far
-	x, y   []float32
-	score  []float32 // of one piece
+	x      []float32
+	y      [][]float32 // by stage
+	score  []float32   // of one piece
+	parts  [][]float32 // of score, by stage
+	stages []*nn.Chain // that end with the layers; one, the network, without layers
 }
 
 // size is the size of a piece, in pixels. Pieces of one size share a batch.
@@ -92,12 +97,9 @@ const (
 // network, of done or of ctx does.
 func (p *pass) run(ctx context.Context, prep *preparer, next func() (image int, ok bool), wanted func(image int) []int) error {
 	p.queues = map[size]*queue{}
-	side := p.model.Net.Options().Input
-	shape, err := p.model.Net.OutputShape(1, side, side)
-	if err != nil {
+	if err := p.plan(); err != nil {
 		return err
 	}
-	p.score = make([]float32, shape[1]) // K
 	if p.reduce == nil {
 		posterior := p.model.Net.Options().Posterior()
 		p.reduce = func(p, scores []float32) {
@@ -131,6 +133,39 @@ func (p *pass) run(ctx context.Context, prep *preparer, next func() (image int, 
 		return context.Cause(ctx)
 	}
 	return p.flush(ctx, 0)
+}
+
+// plan divides the network into stages, and the answer among them.
+func (p *pass) plan() error {
+	side := p.model.Net.Options().Input
+	p.stages = []*nn.Chain{p.model.Net.Chain()}
+	order := []int{0}
+	if p.layers != nil {
+		var err error
+		if p.stages, order, err = p.model.Net.Chain().Stages(side, side, p.layers...); err != nil {
+			return err
+		}
+	}
+	channels := make([]int, len(order))
+	h, w := side, side
+	for i, c := range p.stages {
+		shapes, err := c.Shapes(h, w)
+		if err != nil {
+			return err
+		}
+		out := shapes[len(shapes)-1]
+		h, w, channels[order[i]] = out.H, out.W, out.C
+	}
+	p.y, p.parts, p.score = make([][]float32, len(order)), make([][]float32, len(order)), nil
+	starts, length := make([]int, len(order)), 0
+	for k, c := range channels {
+		starts[k], length = length, length+c
+	}
+	p.score = make([]float32, length)
+	for i, k := range order {
+		p.parts[i] = p.score[starts[k] : starts[k]+channels[k]]
+	}
+	return nil
 }
 
 // add puts an image's pieces into the queues and runs the batches that are full.
@@ -189,7 +224,13 @@ func (p *pass) limit(s size) (int, error) {
 }
 
 // design describes the pass's network.
-func (p *pass) design() design { return designOf(p.model) }
+func (p *pass) design() design {
+	d := designOf(p.model)
+	if p.layers != nil {
+		d.stages = p.stages
+	}
+	return d
+}
 
 // flush runs batches, the fullest queue first, until the queues hold at most so many
 // bytes.
@@ -222,7 +263,7 @@ func (p *pass) forward(ctx context.Context, s size, q *queue) error {
 		return context.Cause(ctx)
 	}
 	batch := q.pieces[:min(q.limit, len(q.pieces))]
-	y, err := p.scores(ctx, s, batch)
+	ys, err := p.scores(ctx, s, batch)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -230,11 +271,13 @@ func (p *pass) forward(ctx context.Context, s size, q *queue) error {
 		return fmt.Errorf("eval: %s: %w", batch[0].of.name, err)
 	}
 	for i, b := range batch {
-		output := y.Index(i).Data
-		if !tensor.Finite(output) { // soft-max, sigmoid and maximum may hide an infinity
-			return fmt.Errorf("eval: %s: %s: %w", p.data.Name, b.of.name, vgg.ErrNotFinite)
+		for j, y := range ys {
+			output := y.Index(i).Data
+			if !tensor.Finite(output) { // soft-max, sigmoid and maximum may hide an infinity
+				return fmt.Errorf("eval: %s: %s: %w", p.data.Name, b.of.name, vgg.ErrNotFinite)
+			}
+			p.reduce(p.parts[j], output)
 		}
-		p.reduce(p.score, output)
 		for k, v := range p.score {
 			b.target.p[k] += float64(v)
 		}
@@ -257,21 +300,18 @@ func (p *pass) forward(ctx context.Context, s size, q *queue) error {
 	return nil
 }
 
-// scores returns the class score maps of pieces of one size, (N,K,OH,OW).
-func (p *pass) scores(ctx context.Context, s size, batch []queued) (*tensor.Tensor, error) {
+// scores returns the outputs of the stages for pieces of one size, (N,K,OH,OW): of the whole
+// network, the class score maps.
+func (p *pass) scores(ctx context.Context, s size, batch []queued) ([]*tensor.Tensor, error) {
 	n, pixels := len(batch), 3*s.h*s.w
-	shape, err := p.model.Net.OutputShape(n, s.h, s.w)
-	if err != nil {
-		return nil, err
-	}
 	need, err := p.design().passBytes(n, s.h, s.w)
 	if err != nil {
 		return nil, err
 	}
 	if need > p.grown {
 		// Free the smaller buffers before the larger ones are allocated.
-		p.grown, p.x, p.y = need, nil, nil
-		p.model.Net.Chain().Release()
+		p.grown = need
+		p.release()
 		runtime.GC()
 	}
 	p.x = grow(p.x, n*pixels)
@@ -282,21 +322,53 @@ func (p *pass) scores(ctx context.Context, s size, batch []queued) (*tensor.Tens
 	for i, b := range batch {
 		b.fill(p.x[i*pixels:(i+1)*pixels], p.model.Preprocess)
 	}
-	length, err := tensor.Size(shape...)
-	if err != nil {
-		return nil, err
-	}
-	p.y = grow(p.y, length)
-	y, err := tensor.FromSlice(p.y, shape...)
-	if err != nil {
-		return nil, err
-	}
 	if p.prepare != nil {
 		if err := p.prepare(n, s.h, s.w); err != nil {
 			return nil, err
 		}
 	}
-	return y, p.model.Net.ForwardContext(ctx, y, x)
+	if p.layers == nil {
+		y, err := p.buffer(0, n, s.h, s.w)
+		if err != nil {
+			return nil, err
+		}
+		return []*tensor.Tensor{y}, p.model.Net.ForwardContext(ctx, y, x)
+	}
+	ys := make([]*tensor.Tensor, len(p.stages))
+	for i, c := range p.stages {
+		if ys[i], err = p.buffer(i, n, x.Dim(2), x.Dim(3)); err != nil {
+			return nil, err
+		}
+		if err := c.ForwardContext(ctx, ys[i], x); err != nil {
+			return nil, err
+		}
+		x = ys[i]
+	}
+	return ys, nil
+}
+
+// buffer returns memory for the output of stage i for n inputs of h×w.
+func (p *pass) buffer(i, n, h, w int) (*tensor.Tensor, error) {
+	shapes, err := p.stages[i].Shapes(h, w)
+	if err != nil {
+		return nil, err
+	}
+	out := shapes[len(shapes)-1]
+	length, err := tensor.Size(n, out.C, out.H, out.W)
+	if err != nil {
+		return nil, err
+	}
+	p.y[i] = grow(p.y[i], length)
+	return tensor.FromSlice(p.y[i], n, out.C, out.H, out.W)
+}
+
+// release frees the buffers.
+func (p *pass) release() {
+	p.x = nil
+	clear(p.y)
+	for _, c := range p.stages {
+		c.Release()
+	}
 }
 
 // grow returns a slice of length n, s itself if it is large enough.

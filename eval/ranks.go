@@ -29,6 +29,9 @@ func (c *crew) run(ctx context.Context, images []int, wanted func(image int) []i
 	if len(images) == 0 {
 		return nil
 	}
+	if err := c.plan(); err != nil {
+		return err
+	}
 	prep := newPreparer(c.design(), c.data, c.views, c.limits)
 	prep.region = c.region
 	ranks, err := c.share(len(images))
@@ -72,8 +75,7 @@ func (c *crew) run(ctx context.Context, images []int, wanted func(image int) []i
 				cancel(err)
 				return
 			}
-			p.model.Net.Chain().Release() // memory for the images that were put off
-			p.x, p.y = nil, nil
+			p.release() // memory for the images that were put off
 			sum := []float64{count + float64(len(p.large))}
 			errs[r] = groups[r].AllReduce64(ctx, comm.Tree(len(ranks)), [][]float64{sum})
 			counts[r] = sum[0]
@@ -128,6 +130,9 @@ func (c *crew) shareAmong(n int) ([]*pass, error) {
 			p.model = &m
 			p.limits.pass /= int64(n)
 			p.limits.queue /= int64(n)
+		}
+		if err := p.plan(); err != nil {
+			return nil, err
 		}
 		need, err := p.design().passBytes(1, side, side)
 		if err != nil {

@@ -118,6 +118,35 @@ func TestSplit(t *testing.T) {
 }
 
 // TestFront: the front ends before the first learnt layer and before the first dropout.
+// TestStages: each stage's output, run on that of the one before, has the bits of Until.
+func TestStages(t *testing.T) {
+	for _, norm := range []bool{false, true} {
+		c := testChain(t, 2, norm)
+		for _, s := range sizes {
+			x := images(5, s[0], s[1], s[2])
+			layers := []string{"pool2", "conv1_1", "fc6", "conv2_2"}
+			stages, order, err := c.Stages(s[1], s[2], layers...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			y := x
+			for i, stage := range stages {
+				y = forward(t, stage, y)
+				near(t, layers[order[i]], y, forward(t, until(t, c, layers[order[i]], true), x), 0)
+			}
+			if !slices.Equal(order, []int{1, 3, 0, 2}) {
+				t.Errorf("order %v, want the network's", order)
+			}
+		}
+	}
+	c := testChain(t, 1, true)
+	for _, bad := range [][]string{{"conv9_9"}, {"pool1", "conv1_1", "pool1"}} {
+		if _, _, err := c.Stages(32, 32, bad...); err == nil {
+			t.Errorf("stages %v: no error", bad)
+		}
+	}
+}
+
 func TestFront(t *testing.T) {
 	c := testChain(t, 2, false)
 	if n := c.Front(); n != 0 {

@@ -24,6 +24,8 @@ type Refinement struct {
 	After  float64 `json:"after"`  // of the best epoch
 	Stage  string  `json:"stage"`  // of that: head or upper
 	Better bool    `json:"better"` // after is less than before, and the model the refined one
+	// Relearnt tells that the SVMs stayed and have learnt again, from the held pictures too.
+	Relearnt bool `json:"relearnt"`
 }
 
 // refineStages are the stages of [Refine], in order.

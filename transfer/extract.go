@@ -103,6 +103,58 @@ func Extract(ctx context.Context, nets []Net, images *Images, out string, o Opti
 	return p.into(ctx, f)
 }
 
+// ExtractLayers is [Extract] for several layers, each into a file of its own, by one pass over the
+// images: outs[i] is what Extract writes for layers[i], to the bit. The nets' Layer is not used.
+// Activations are rectified: with Unrectified, it is an error.
+func ExtractLayers(ctx context.Context, nets []Net, layers []string, images *Images, outs []string, o Options) (_ []*Summary, err error) {
+	switch {
+	case len(layers) == 0 || len(layers) != len(outs):
+		return nil, fmt.Errorf("transfer: %d layers and %d files, want a file for each layer", len(layers), len(outs))
+	case slices.Contains(layers, ""):
+		return nil, errors.New("transfer: a layer without a name among several, want conv5_3 or the like")
+	case len(layers) > 1 && o.Unrectified:
+		return nil, errors.New("transfer: several layers before their rectification, want one")
+	}
+	var ps []*extraction
+	for i, l := range layers {
+		if slices.Contains(layers[:i], l) {
+			return nil, fmt.Errorf("transfer: layer %q twice, want each once", l)
+		}
+		named := slices.Clone(nets)
+		for k := range named {
+			named[k].Layer = l
+		}
+		p, err := newExtraction(named, images, o)
+		if err != nil {
+			return nil, err
+		}
+		ps = append(ps, p)
+	}
+	var files []*descriptorFile
+	defer func() {
+		for _, f := range files {
+			err = errors.Join(err, f.close())
+		}
+	}()
+	for i, p := range ps {
+		if i == 0 {
+			err = p.identify(ctx, outs[i])
+		} else {
+			p.images, p.header.Data.Fingerprint = ps[0].images, ps[0].header.Data.Fingerprint
+			err = p.turnAs(ctx, outs[i])
+		}
+		if err != nil {
+			return nil, err
+		}
+		f, err := createFile(ctx, outs[i], p.header, p.follower())
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, f)
+	}
+	return into(ctx, ps, files)
+}
+
 func (p *extraction) follower() follower { return follower{p.images, p.o.Verify, p.o.OnRemark} }
 
 // identify computes the fingerprint of the images and follows their contents. Where out
@@ -115,6 +167,11 @@ func (p *extraction) identify(ctx context.Context, out string) (err error) {
 	if p.header.Data.Fingerprint, err = dataset.Fingerprint(ctx, p.images.Dataset); err != nil {
 		return err
 	}
+	return p.turnAs(ctx, out)
+}
+
+// turnAs is identify's last step.
+func (p *extraction) turnAs(ctx context.Context, out string) error {
 	nets := slices.Clone(p.header.Nets)
 	differ := false
 	if was, ok := headerOf(ctx, out); ok && len(was.Nets) == len(nets) {
@@ -135,21 +192,41 @@ func (p *extraction) identify(ctx context.Context, out string) (err error) {
 
 // into computes the descriptors that the file lacks.
 func (p *extraction) into(ctx context.Context, f *descriptorFile) (*Summary, error) {
-	start := time.Now()
-	fresh, err := p.run(ctx, f)
+	s, err := into(ctx, []*extraction{p}, []*descriptorFile{f})
 	if err != nil {
-		return nil, errors.Join(err, f.sync())
-	}
-	if err := f.finish(ctx); err != nil {
 		return nil, err
 	}
-	s := f.summary()
-	took := time.Since(start)
-	s.Seconds = took.Seconds()
-	if fresh > 0 {
-		s.ImagesPerSecond = progress.Rate(float64(fresh)/float64(len(p.header.columns())), took)
+	return s[0], nil
+}
+
+// into computes the descriptors of several layers that their files lack.
+func into(ctx context.Context, ps []*extraction, files []*descriptorFile) ([]*Summary, error) {
+	start := time.Now()
+	to := make([]sink, len(files))
+	for i, f := range files {
+		to[i] = f
 	}
-	return s, nil
+	fresh, err := run(ctx, ps, to)
+	if err != nil {
+		for _, f := range files {
+			err = errors.Join(err, f.sync())
+		}
+		return nil, err
+	}
+	var out []*Summary
+	took := time.Since(start)
+	for _, f := range files {
+		if err := f.finish(ctx); err != nil {
+			return nil, err
+		}
+		s := f.summary()
+		s.Seconds = took.Seconds()
+		if fresh > 0 {
+			s.ImagesPerSecond = progress.Rate(float64(fresh)/float64(len(f.header.columns())), took)
+		}
+		out = append(out, s)
+	}
+	return out, nil
 }
 
 // extraction is a computation of descriptors.
@@ -273,12 +350,19 @@ func (p *extraction) of(m *vgg.Model, n Net, r Region) eval.Extraction {
 // run runs the networks on the images, one network after another, and returns the number of
 // columns that to lacked.
 func (p *extraction) run(ctx context.Context, to sink) (fresh int, err error) {
+	return run(ctx, []*extraction{p}, []sink{to})
+}
+
+// run is the run of extractions that differ in the layer alone, each into a sink of its own. A
+// column that one of the sinks lacks counts once.
+func run(ctx context.Context, ps []*extraction, to []sink) (fresh int, err error) {
+	p := ps[0]
 	cs := p.header.columns()
 	rows := p.header.Rows()
 	todo := make([][]int, len(cs))
 	for c := range cs {
 		for r := range rows {
-			if !to.has(r, c) {
+			if slices.ContainsFunc(to, func(s sink) bool { return !s.has(r, c) }) {
 				todo[c] = append(todo[c], p.header.image(r))
 				fresh++
 			}
@@ -289,25 +373,28 @@ func (p *extraction) run(ctx context.Context, to sink) (fresh int, err error) {
 		if len(todo[c]) == 0 {
 			continue
 		}
-		n := p.nets[col.net]
-		m, err := n.Open()
-		if err == nil {
-			m, err = until(m, n, p.o)
-		}
+		x, widths, err := passOf(ps, col)
 		if err != nil {
 			return fresh, err
 		}
-		err = p.of(m, n, col.region).Run(ctx, todo[c], func(i int, scales [][]float32, err error) error {
-			var numbers []float32
-			if err == nil {
-				numbers = p.o.combine(scales, len(cs))
-			}
+		err = x.Run(ctx, todo[c], func(i int, scales [][]float32, err error) error {
 			stamp := Stamp{}
 			if err == nil && p.images.follows != nil {
 				stamp = p.images.stamp(i)
 			}
-			if err := to.put(i/p.header.Shard.Count, c, numbers, p.images, stamp, err); err != nil {
-				return err
+			row, start := i/p.header.Shard.Count, 0
+			for k := range ps {
+				var numbers []float32
+				if err == nil {
+					numbers = p.o.combine(between(scales, start, start+widths[k]), len(cs))
+				}
+				start += widths[k]
+				if to[k].has(row, c) {
+					continue
+				}
+				if err := to[k].put(row, c, numbers, p.images, stamp, err); err != nil {
+					return err
+				}
 			}
 			finished++
 			p.o.OnImage.Report(int64(finished), int64(total))
@@ -318,6 +405,46 @@ func (p *extraction) run(ctx context.Context, to sink) (fresh int, err error) {
 		}
 	}
 	return fresh, nil
+}
+
+// passOf returns the pass that gives a column of extractions which differ in the layer alone, and
+// the channels of each one's layer.
+func passOf(ps []*extraction, col column) (x eval.Extraction, widths []int, err error) {
+	n := ps[0].nets[col.net]
+	m, err := n.Open()
+	if err != nil {
+		return x, nil, err
+	}
+	var layers []string
+	for _, p := range ps {
+		layers = append(layers, p.nets[col.net].Layer)
+		widths = append(widths, p.header.Nets[col.net].Channels)
+	}
+	if len(ps) > 1 {
+		side := m.Net.Options().Input
+		_, order, err := m.Net.Chain().Stages(side, side, layers...)
+		if err != nil {
+			return x, nil, err
+		}
+		n.Layer = layers[order[len(order)-1]]
+	}
+	if m, err = until(m, n, ps[0].o); err != nil {
+		return x, nil, err
+	}
+	x = ps[0].of(m, n, col.region)
+	if len(ps) > 1 {
+		x.Layers = layers
+	}
+	return x, widths, nil
+}
+
+// between cuts the numbers from from to to out of each list.
+func between(lists [][]float32, from, to int) [][]float32 {
+	out := make([][]float32, len(lists))
+	for i, l := range lists {
+		out[i] = l[from:to]
+	}
+	return out
 }
 
 // combine computes a column, one of several, from the activations at each scale.

@@ -332,3 +332,73 @@ func TestDefaultOptions(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
+
+// Several layers of one pass have the bits of each alone, whole, interrupted or partly there, and
+// whatever their order.
+func TestExtractLayers(t *testing.T) {
+	images := open(t, Auto, folder(t))
+	a, b := smallNet(1), smallNet(2)
+	a.Scales, b.Scales = []int{40, 56}, []int{48}
+	layers := []string{"pool2", "conv1_1", "fc7", "conv2_2"}
+	want := map[string][]float32{}
+	for _, l := range layers {
+		x, y := a, b
+		x.Layer, y.Layer = l, l
+		out, _ := extract(t, []Net{x, y}, images, "f.npy", Options{Flip: true})
+		_, want[l] = contents(t, out)
+	}
+	for _, o := range []Options{{Flip: true}, {Flip: true, Resources: resources.Resources{Ranks: 2, Batch: 3}}} {
+		dir := t.TempDir()
+		var outs []string
+		for _, l := range layers {
+			outs = append(outs, filepath.Join(dir, l+".npy"))
+		}
+		one := a
+		one.Layer = layers[2]
+		other := b
+		other.Layer = layers[2]
+		if _, err := Extract(t.Context(), []Net{one, other}, images, outs[2], o); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		stopped := o
+		stopped.OnImage = func(done, total int64) {
+			if done > total/2 {
+				cancel()
+			}
+		}
+		if _, err := ExtractLayers(ctx, []Net{a, b}, layers, images, outs, stopped); !errors.Is(err, context.Canceled) {
+			t.Fatalf("cancelled: %v", err)
+		}
+		s, err := ExtractLayers(t.Context(), []Net{a, b}, layers, images, outs, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, l := range layers {
+			d, x := contents(t, outs[i])
+			sameBits(t, l, x, want[l])
+			if s[i].Dim != d.Header.Dim || s[i].Images != 12 || len(s[i].Unreadable) != 2 || d.Header.Nets[1].Layer != l {
+				t.Errorf("%s: %+v, header %+v", l, s[i], d.Header)
+			}
+		}
+	}
+	for _, bad := range []struct {
+		layers, outs []string
+		o            Options
+		want         string
+	}{
+		{nil, nil, Options{}, "0 layers and 0 files"},
+		{[]string{"pool2", "pool2"}, []string{"a.npy", "b.npy"}, Options{}, `layer "pool2" twice`},
+		{[]string{"pool2", ""}, []string{"a.npy", "b.npy"}, Options{}, "a layer without a name"},
+		{[]string{"pool2", "conv9"}, []string{"a.npy", "b.npy"}, Options{}, `layer "conv9"`},
+		{[]string{"pool2", "conv2_2"}, []string{"a.npy", "b.npy"}, Options{Unrectified: true}, "before their rectification"},
+	} {
+		dir := t.TempDir()
+		for i := range bad.outs {
+			bad.outs[i] = filepath.Join(dir, bad.outs[i])
+		}
+		if _, err := ExtractLayers(t.Context(), []Net{a}, bad.layers, images, bad.outs, bad.o); err == nil || !strings.Contains(err.Error(), bad.want) {
+			t.Errorf("%v: %v, want %q", bad.layers, err, bad.want)
+		}
+	}
+}

@@ -21,7 +21,7 @@ type descriptorFlags struct {
 	withFlag
 	Scales      []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels. The descriptors of several are stacked (as the weights tell)."`
 	Average     bool   `help:"Average the descriptors of several scales instead of stacking them."`
-	Layer       string `placeholder:"NAME" help:"Layer of the activation: conv5_3, pool5, fc6 (the penultimate one: fc7)."`
+	Layer       string `placeholder:"NAME" help:"Layer of the activation: conv5_3, pool5, fc6 (the penultimate one: fc7). vgg features takes several, as conv4_3,pool5."`
 	Unrectified bool   `help:"Take the activation before its rectification."`
 	Pool        string `default:"average" enum:"average,max" placeholder:"HOW" help:"Pooling over positions: average or max (average)."`
 	Crop        bool   `help:"Describe the central crop, which vgg classify shows, instead of the whole image."`

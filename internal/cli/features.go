@@ -36,6 +36,7 @@ func (featuresCommand) Help() string {
 
   - The default layer is the penultimate one, after its rectification.
   - The descriptors of several scales and networks are stacked.
+  - Several layers, as --layer conv4_3,pool5, come of one pass, each in a file of its own: photos-conv4_3.npy and photos-pool5.npy for --out photos.npy.
   - Unreadable images have zeros and are listed.
   - --overwrite is for FILE.jsonl, FILE.parquet and --merge. The other forms say which run they are of, and another's are refused.
 
@@ -77,6 +78,9 @@ func (c *featuresCommand) Run(e *environment) error {
 		return usagef("--region %s needs --layout %s, whose images have boxes", c.Region, transfer.VOCActions)
 	}
 	var err error
+	if word, _, _ := strings.Cut(c.Shard, "/"); word == shardAuto && len(c.layers()) > 1 {
+		return usagef("--shard %s with several layers, want --shard i/n, or one layer", c.Shard)
+	}
 	if o.Shard, err = c.shardOf(e, &c.Out); err != nil {
 		return err
 	}
@@ -88,6 +92,9 @@ func (c *featuresCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	if layers := c.layers(); len(layers) > 1 {
+		return c.several(e, nets, layers, images, o)
+	}
 	s, err := c.making(e, nets, images, c.Out, o, func(o transfer.Options) (*transfer.Summary, error) {
 		return transfer.Extract(e.ctx, nets, images, c.Out, o)
 	})
@@ -98,6 +105,51 @@ func (c *featuresCommand) Run(e *environment) error {
 		return c.finishShard(e, o.Shard, featuresResult{Out: c.Out, Data: images.Name, Labels: labelsOf(images), Summary: s, PeakRSS: peakRSS()})
 	}
 	return c.finish(e, featuresResult{Out: c.Out, Data: images.Name, Labels: labelsOf(images), Summary: s, PeakRSS: peakRSS()})
+}
+
+// layers lists the layers of --layer.
+func (c *featuresCommand) layers() []string { return strings.Split(c.Layer, ",") }
+
+// outs lists the files, one for each layer.
+func (c *featuresCommand) outs() []string {
+	layers := c.layers()
+	if len(layers) == 1 {
+		return []string{c.Out}
+	}
+	ext := filepath.Ext(c.Out)
+	var outs []string
+	for _, l := range layers {
+		outs = append(outs, strings.TrimSuffix(c.Out, ext)+"-"+l+ext)
+	}
+	return outs
+}
+
+// several computes the descriptors of several layers.
+func (c *featuresCommand) several(e *environment, nets []transfer.Net, layers []string, images *transfer.Images, o transfer.Options) error {
+	var all []*transfer.Summary
+	_, err := c.making(e, nets, images, c.Out, o, func(o transfer.Options) (s *transfer.Summary, err error) {
+		if all, err = transfer.ExtractLayers(e.ctx, nets, layers, images, c.outs(), o); err != nil {
+			return nil, err
+		}
+		return all[0], nil
+	})
+	if err != nil {
+		return err
+	}
+	var results []featuresResult
+	for i, s := range all {
+		results = append(results, featuresResult{Out: c.outs()[i], Data: images.Name, Labels: labelsOf(images), Summary: s, PeakRSS: peakRSS()})
+	}
+	if c.JSON {
+		if err := writeJSON(e.stdout, map[string]any{"layers": results}); err != nil {
+			return err
+		}
+		return unreadable(len(all[0].Unreadable), all[0].Images+len(all[0].Unreadable))
+	}
+	for _, r := range results {
+		err = errors.Join(err, c.finish(e, r))
+	}
+	return err
 }
 
 // shardOf is shard for descriptors, of which only some files can be merged.
@@ -201,7 +253,10 @@ func openImages(e *environment, o transfer.ImageOptions, paths []string) (*trans
 // checkOut returns an error if --out is one of the inputs, or lines of text that exist and
 // don't tell whose they are. The other forms tell it themselves.
 func (c *featuresCommand) checkOut() error {
-	outputs := []output{{"--out", c.Out}}
+	var outputs []output
+	for _, out := range c.outs() {
+		outputs = append(outputs, output{"--out", out})
+	}
 	inputs := append(namesOf([]string{c.Weights}, c.With), append(c.Images, c.Data)...)
 	if ext := strings.ToLower(filepath.Ext(c.Out)); ext != ".jsonl" && ext != ".parquet" {
 		return distinct(outputs, inputs)

@@ -30,7 +30,7 @@ type teachCommand struct {
 	C           []float64 `name:"c" default:"1,10,100" placeholder:"C" help:"Weight of the loss. Of several, cross-validation chooses (1,10,100)."`
 	Folds       int       `default:"5" placeholder:"N" help:"Folds of the cross-validation (5)."`
 	Duplicates  *float64  `placeholder:"X" help:"Least similarity of the near-duplicates that are listed, and that stay in one fold; 0 looks for none (that of pictures 25 times as near to each other as two mostly are)."`
-	Refine      bool      `help:"Fine-tune the head, then also the last block of convolutions, on four fifths of the pictures; the others tell whether that is better than the SVMs."`
+	Refine      bool      `help:"Fine-tune the head, then also the last block of convolutions, on four fifths of the pictures; the others tell whether that is better than the SVMs, which else learn again, from all pictures."`
 	Seed        uint64    `default:"0" placeholder:"N" help:"Seed of what is random: the folds and the order of learning (0)."`
 	dataFlags
 	overwriteFlag
@@ -95,6 +95,7 @@ func (c *teachCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	all := images
 	if c.Refine {
 		if images, err = teach.Divided(images, c.Seed); err != nil {
 			return err
@@ -120,6 +121,17 @@ func (c *teachCommand) Run(e *environment) error {
 	if c.Refine {
 		if r.Refined, err = c.refine(e, images, taught.Report.Error); err != nil {
 			return err
+		}
+		// The held pictures have told which model is better: SVMs that stay learn from them too.
+		if !r.Refined.Better && images != all {
+			fmt.Fprintln(e.stderr, "Fine-tuning errs no less than the SVMs, which learn again, from all pictures")
+			if taught, err = c.teach(e, net, all); err != nil {
+				return err
+			}
+			if err := taught.Model.Save(e.ctx, c.Out); err != nil {
+				return err
+			}
+			images, r.Report, r.Refined.Relearnt = all, taught.Report, true
 		}
 	}
 	if sheet != "" {

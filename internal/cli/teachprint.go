@@ -31,9 +31,12 @@ func (r *teachResult) print(e *environment, images *transfer.Images) error {
 	}
 	fmt.Fprintf(out, "%s\n", r.summary(images.MultiLabel))
 	if n := r.Refined; n != nil {
-		verdict := fmt.Sprintf("the model is that of the SVMs, as fine-tuning errs no less, and has not learnt from these %d; without --refine, a set without parts of its own is learnt from whole", n.Held)
-		if n.Better {
-			verdict = "the model is the refined one"
+		verdict := "the model is that of the SVMs, as fine-tuning errs no less"
+		switch {
+		case n.Better:
+			verdict = "the model is the refined one, as it errs less"
+		case n.Relearnt:
+			verdict += fmt.Sprintf("; they have learnt again, from these %d too", n.Held)
 		}
 		fmt.Fprintf(out, "Refined: error %s after fine-tuning (%s), %s before, on %d pictures that were not learnt from and that chose the epoch; %s.\n",
 			report.Percent(n.After), n.Stage, report.Percent(n.Before), n.Held, verdict)

@@ -5,7 +5,7 @@
                [--small T.safetensors@64,80,96:pool4] [--layers pool5 conv5_3 conv4_3] [--scales 256 384 512]
 
 A FOLDER has a folder of pictures for each class; with train and val in it, it is also measured
-on these. Descriptors of each layer are computed once, at all scales; a single scale and the mean
+on these. Descriptors of all layers are computed by one pass, at all scales; a single scale and the mean
 of all are cut from them, as they are normalised each. The row "not mirrored" is a run of its own
 at the first scale. pixels are 32x32 RGB thumbnails. Every row is measured on the same random
 splits: 30 pictures a class to train on and up to 50 others to test on, mean class recall; the
@@ -108,13 +108,15 @@ def main():
         name, folder = entry.split("=", 1)
         rows = {}
         first = None
-        for layer in a.layers:
-            stacked = features(a.vgg, a.net, folder, a.work / f"{name}-{layer}.npy", layer, a.scales)
+        files = [a.work / f"{name}-{layer}.npy" for layer in a.layers]
+        features(a.vgg, a.net, folder, a.work / f"{name}.npy" if len(files) > 1 else files[0], ",".join(a.layers), a.scales)
+        for layer, stacked in zip(a.layers, files):
             first = first or stacked
             for q in a.scales:
                 rows[f"{layer}, {q}"] = cut(stacked, q)
-            rows[f"{layer}, {', '.join(map(str, a.scales))} stacked"] = stacked
-            rows[f"{layer}, {', '.join(map(str, a.scales))} averaged"] = cut(stacked, None)
+            if len(a.scales) > 1:
+                rows[f"{layer}, {', '.join(map(str, a.scales))} stacked"] = stacked
+                rows[f"{layer}, {', '.join(map(str, a.scales))} averaged"] = cut(stacked, None)
         layer, q = a.layers[0], a.scales[0]
         rows[f"{layer}, {q}, not mirrored"] = features(a.vgg, a.net, folder, a.work / f"{name}-{layer}-plain.npy", layer, [q], "--no-flip")
         rows[f"{layer}, {q}, central crop"] = features(a.vgg, a.net, folder, a.work / f"{name}-{layer}-crop.npy", layer, [q], "--no-flip", "--crop")
