@@ -54,7 +54,7 @@ class VGG:
         self.o, self.binary = o, cache / "vgg-accel"
 
     def setup(self):
-        call("go", "build", "-trimpath", "-tags", "accel", "-o", self.binary, "./cmd/vgg", cwd=ROOT, env=os.environ | {"CGO_ENABLED": "0"})
+        call("go", "build", "-trimpath", "-tags", "accel", "-o", self.binary, "./cmd/vgg", cwd=ROOT)
         commit = call("git", "describe", "--always", "--dirty", cwd=ROOT)
         devices = json.loads(call(self.binary, "devices", "--json"))
         plugins = [p.get("version", "").splitlines()[0] for p in devices["plugins"] if p.get("platform") == self.o.device and p.get("version")]
