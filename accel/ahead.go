@@ -84,7 +84,7 @@ func (t *Trainer) Ahead(b nn.TrainerBatch) {
 	n := whole(b)
 	images := map[place]*pjrt.Buffer{}
 	for rank := range t.o.Ranks {
-		share := t.share(t.tree, rank)
+		share := t.at.share(t.tree, rank)
 		for g := share.Lo; g < share.Hi; g++ {
 			for from, end := g*n/t.o.Groups, (g+1)*n/t.o.Groups; from < end; from += t.plan.images {
 				x, err := t.sendImages(b, rank, from, min(t.plan.images, end-from))

@@ -77,7 +77,7 @@ func (s *step) sumGroups(ctx context.Context) error {
 	if err := s.constants(); err != nil {
 		return err
 	}
-	share := t.share(t.tree, 0)
+	share := t.at.share(t.tree, 0)
 	leaf := func(i int) error { return s.group(ctx, i-share.Lo) }
 	if t.folded {
 		return t.tree.Sum(share, leaf, t.fold)
@@ -117,7 +117,7 @@ func (s *step) group(ctx context.Context, i int) error {
 	groups := make([]int, t.o.Ranks)
 	longest := 0
 	for r := range groups {
-		groups[r] = t.share(t.tree, r).Lo + i
+		groups[r] = t.at.share(t.tree, r).Lo + i
 		longest = max(longest, s.start(groups[r]+1)-s.start(groups[r]))
 	}
 	for from := 0; from < longest; from += t.plan.images {
@@ -283,7 +283,7 @@ func (s *step) hostTargets(p *part, rows, inputs [][]*pjrt.Buffer, first []int) 
 func (s *step) total(ctx context.Context) (float64, []float64, error) {
 	t := s.t
 	at := map[comm.Span]groupSum{}
-	own := t.own(t.tree)
+	own := t.at.own(t.tree)
 	for i := own.Lo; i < own.Hi; i++ {
 		at[comm.Span{Lo: i, Hi: i + 1}] = make(groupSum, statisticSums+t.chain.StatisticsLen())
 	}

@@ -25,7 +25,7 @@ type Trainer struct {
 	o     nn.TrainerOptions
 	plan  *plan
 	tree  comm.Tree
-	ranks // of this process
+	at    ranks // of this process
 	// spans are the groups whose sums each rank forms; folded says that it adds groups up. nodes
 	// are those whose sums the process forms: all, if it is alone.
 	spans  [][]comm.Span
@@ -55,7 +55,7 @@ func (d *Device) NewTrainer(c *nn.Chain, o nn.TrainerOptions) (_ *Trainer, err e
 	case o.Batch < 1:
 		return nil, fmt.Errorf("accel: batches of %d images", o.Batch)
 	}
-	t := &Trainer{d: d, chain: c, o: o, tree: comm.Tree(o.Groups), ranks: all, programs: map[any]*pjrt.Executable{}}
+	t := &Trainer{d: d, chain: c, o: o, tree: comm.Tree(o.Groups), at: all, programs: map[any]*pjrt.Executable{}}
 	if t.plan, err = d.plan(c, o); err != nil {
 		return nil, err
 	}
@@ -274,7 +274,7 @@ func (t *Trainer) check(b nn.TrainerBatch) error {
 		return fmt.Errorf("accel: a batch of shape %v, want at most %d images of %v", b.X.Shape, t.o.Batch, p.in)
 	}
 	n := b.X.Shape[0]
-	own := t.own(t.tree)
+	own := t.at.own(t.tree)
 	if from, to := own.Lo*whole(b)/t.o.Groups, own.Hi*whole(b)/t.o.Groups; b.From != from || n != to-from {
 		return fmt.Errorf("accel: %d images from number %d of %d on, want %d from %d on for the groups of this process", n, b.From, whole(b), to-from, from)
 	}
