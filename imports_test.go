@@ -79,6 +79,8 @@ var levels = map[string]int{
 	"server":                9,
 	"internal/cli":          10,
 	"cmd/vgg":               11,
+
+	"internal/vggtest/oracle": 3,
 }
 
 // targets are the systems that the packages are listed for, since a file may be built on one

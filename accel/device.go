@@ -44,6 +44,7 @@ type Options struct {
 	Plugin    string    // file of the plugin
 	Platform  string    // what the plugin must be for, such as cuda; empty: anything
 	Count     int       // devices to take; 0: one
+	First     int       // number of the first of them, for processes that share a machine; a processor is everybody's
 	Precision Precision // empty: F32
 	// CacheDir is the folder that keeps compiled programs; empty: none are kept.
 	CacheDir string
@@ -81,7 +82,7 @@ func Open(o Options) (*Device, error) {
 		return nil, fmt.Errorf("accel: %w", err)
 	}
 	count := max(1, o.Count)
-	client, err := newClient(plugin, count)
+	client, err := newClient(plugin, o.Platform, o.First, count)
 	if err != nil {
 		return nil, fmt.Errorf("accel: %w", err)
 	}
@@ -89,11 +90,18 @@ func Open(o Options) (*Device, error) {
 		err := fmt.Errorf("accel: %s is a plugin for %s, not for %s", o.Plugin, client.Platform, o.Platform)
 		return nil, errors.Join(err, client.Close())
 	}
-	if count > len(client.Devices) {
-		n := len(client.Devices)
-		return nil, errors.Join(fmt.Errorf("accel: %d devices, and %s has %d", count, client.Platform, n), client.Close())
+	devices := client.Devices
+	if !isGPU(o.Platform) && client.Platform != "cpu" { // of GPUs the client has no others
+		devices = devices[min(o.First, len(devices)):]
 	}
-	d := &Device{client: client, devices: client.Devices[:count], precision: o.Precision, programs: map[programKey]*pjrt.Executable{}}
+	if count > len(devices) {
+		err := fmt.Errorf("accel: %d devices, and %s has %d", count, client.Platform, len(devices))
+		if o.First > 0 {
+			err = fmt.Errorf("%w from number %d on", err, o.First)
+		}
+		return nil, errors.Join(err, client.Close())
+	}
+	d := &Device{client: client, devices: devices[:count], precision: o.Precision, programs: map[programKey]*pjrt.Executable{}}
 	d.cache = newCache(o.CacheDir, client)
 	return d, nil
 }
@@ -101,16 +109,31 @@ func Open(o Options) (*Device, error) {
 // defaultCPUs is the number of devices that XLA makes of a processor.
 const defaultCPUs = 4
 
-// newClient takes a plugin's devices. A processor is as many devices as are asked for, by an
+// isGPU reports whether a platform's client takes all memory of the devices that it sees.
+func isGPU(platform string) bool { return platform == "cuda" || platform == "rocm" }
+
+// newClient takes a plugin's devices: of GPUs only the wanted ones. A processor is as many devices as are asked for, by an
 // option that other plugins refuse; with the number its threads change, and so do bits, so up to
 // the default there is always the default.
-func newClient(p *pjrt.Plugin, count int) (*pjrt.Client, error) {
+func newClient(p *pjrt.Plugin, platform string, first, count int) (*pjrt.Client, error) {
+	if isGPU(platform) {
+		return p.NewClient(pjrt.Settings{"visible_devices": numbers(first, count)})
+	}
 	if count > defaultCPUs {
 		if c, err := p.NewClient(pjrt.Settings{"cpu_device_count": count}); err == nil {
 			return c, nil
 		}
 	}
 	return p.NewClient(nil)
+}
+
+// numbers lists count numbers.
+func numbers(first, count int) []int64 {
+	all := make([]int64, count)
+	for i := range all {
+		all[i] = int64(first + i)
+	}
+	return all
 }
 
 // Name says what the device is: its platform and kind, and how many there are.
@@ -177,7 +200,7 @@ func (d *Device) compile(p pjrt.Program, replicas int, exact bool) (*pjrt.Execut
 // flags are the compiler's.
 func (d *Device) flags(exact bool) map[string]any {
 	flags := map[string]any{}
-	if exact && (d.client.Platform == "cuda" || d.client.Platform == "rocm") {
+	if exact && isGPU(d.client.Platform) {
 		flags["xla_gpu_deterministic_ops"] = true
 	}
 	return flags
@@ -195,16 +218,23 @@ func (e *TooLargeError) Error() string {
 
 // fits is an error if a program needs more memory than the device has, by the compiler's own
 // figures.
-func (d *Device) fits(e *pjrt.Executable) error {
+func (d *Device) fits(e *pjrt.Executable) error { return d.fitsBeside(e, 0, 0) }
+
+// fitsBeside is fits beside some bytes that are held on the device. most is the bytes that both
+// may take; 0: what the device has.
+func (d *Device) fitsBeside(e *pjrt.Executable, held, most int64) error {
 	need, err := e.Memory()
 	if err != nil {
 		return nil // the plugin doesn't say
 	}
-	have, err := d.devices[0].Memory()
-	if err != nil || have.Limit == 0 || need.Total() <= have.Limit {
-		return nil // the plugin doesn't say
+	total := need.Total() + held
+	if have, err := d.devices[0].Memory(); err == nil && have.Limit > 0 && (most == 0 || have.Limit < most) {
+		most = have.Limit // else the plugin doesn't say
 	}
-	return &TooLargeError{e.Program.Name, need.Total(), have.Limit}
+	if most == 0 || total <= most {
+		return nil
+	}
+	return &TooLargeError{e.Program.Name, total, most}
 }
 
 // program makes a plugin's program of a function that returns the results.
@@ -227,4 +257,14 @@ func program(name string, f *hlo.Func, replicas int, results ...hlo.Value) (pjrt
 func shapeOf(t hlo.Type) pjrt.Shape {
 	kinds := map[hlo.Elem]pjrt.Type{hlo.F32: pjrt.F32, hlo.BF16: pjrt.BF16, hlo.I32: pjrt.S32, hlo.U32: pjrt.U32, hlo.U64: pjrt.U64, hlo.Bool: pjrt.Pred}
 	return pjrt.NewShape(kinds[t.Elem], t.Dims...)
+}
+
+// failed is the error of a program that ran: what to do if the device may be lost.
+func failed(err error) error {
+	for _, c := range []pjrt.Code{pjrt.Unavailable, pjrt.Internal, pjrt.DataLoss, pjrt.Aborted} {
+		if pjrt.IsCode(err, c) {
+			return fmt.Errorf("accel: %w: the device or its driver failed; this process can't use it any more. Files that are complete stay, and what goes on from them (vgg train --resume, --out of an evaluation) does in a new process", err)
+		}
+	}
+	return fmt.Errorf("accel: %w", err)
 }

@@ -13,6 +13,8 @@ type graph struct {
 	params map[*nn.Param]hlo.Value // in device order, see deviceDims
 	half   bool                    // products take bfloat16
 	train  *trainPass              // nil for inference
+	// extents are those of the images that are smaller than the maps; nil: all have their size.
+	extents *extents
 }
 
 // trainPass is what a pass of training has besides.
@@ -52,11 +54,12 @@ type tape struct {
 // forward appends layers and returns the output with the tapes of all of them.
 func (g *graph) forward(layers []nn.Layer, x hlo.Value) (hlo.Value, []tape, error) {
 	tapes := make([]tape, 0, len(layers))
-	for _, l := range layers {
-		t, err := g.layer(l, x)
+	for i, l := range layers {
+		t, err := g.layer(l, g.before(l, x, i == 0))
 		if err != nil {
 			return x, nil, err
 		}
+		g.after(l)
 		tapes = append(tapes, t)
 		x = t.y
 		if err := g.Err(); err != nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/verydeep/vgg/accel/hlo"
 	"github.com/verydeep/vgg/accel/pjrt"
@@ -17,13 +19,16 @@ import (
 // [nn.Runner]: chains that share parameters share a runner.
 //
 // A batch is run in parts of a power of two images, the largest first, so that few programs
-// are compiled and an image's result depends on the batch's size alone.
+// are compiled and an image's result depends on the batch's size alone. For the same reason
+// images whose output is a map have their sides rounded up to a multiple of 32. Convolutions see
+// zeros beyond the image, as beyond its own border, so the results are those of its size.
 type Runner struct {
 	device *Device
 
 	mu       sync.RWMutex // held for writing while parameters are sent
 	weights  *residents
-	programs sync.Map // inferenceKey → *inference
+	programs sync.Map     // inferenceKey → *inference
+	input    atomic.Int64 // nanoseconds
 	cleanup  runtime.Cleanup
 }
 
@@ -34,6 +39,9 @@ func (d *Device) Runner() *Runner {
 	r.cleanup = runtime.AddCleanup(r, func(w *residents) { w.free() }, r.weights) // nobody is left to tell
 	return r
 }
+
+// InputTime is the time that all passes up to now waited for their images to be sent.
+func (r *Runner) InputTime() time.Duration { return time.Duration(r.input.Load()) }
 
 // Close frees the parameters' memory on the device. No pass may be under way.
 func (r *Runner) Close() error {
@@ -47,6 +55,7 @@ func (r *Runner) Close() error {
 type inferenceKey struct {
 	chain   *nn.Chain
 	n, h, w int
+	smaller bool // images are smaller than h × w
 }
 
 // inference is a compiled forward pass.
@@ -54,12 +63,13 @@ type inference struct {
 	program *pjrt.Executable
 	params  []*nn.Param
 	dims    [][]int
+	out     pjrt.Shape // (n,K,H,W)
 }
 
 // Forward implements [nn.Runner].
 func (r *Runner) Forward(ctx context.Context, c *nn.Chain, y, x *tensor.Tensor) error {
-	n, h, w := x.Shape[0], x.Shape[2], x.Shape[3]
-	in, out := len(x.Data)/n, len(y.Data)/n
+	n, in, out := x.Shape[0], x.Shape[1:], y.Shape[1:]
+	sizeIn, sizeOut := len(x.Data)/n, len(y.Data)/n
 	for from := 0; from < n; {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -68,7 +78,7 @@ func (r *Runner) Forward(ctx context.Context, c *nn.Chain, y, x *tensor.Tensor) 
 		for 2*part <= n-from {
 			part *= 2
 		}
-		if err := r.pass(c, part, h, w, y.Data[from*out:(from+part)*out], x.Data[from*in:(from+part)*in]); err != nil {
+		if err := r.pass(c, part, in, out, y.Data[from*sizeOut:(from+part)*sizeOut], x.Data[from*sizeIn:(from+part)*sizeIn]); err != nil {
 			return err
 		}
 		from += part
@@ -76,27 +86,53 @@ func (r *Runner) Forward(ctx context.Context, c *nn.Chain, y, x *tensor.Tensor) 
 	return nil
 }
 
-// pass runs n images.
-func (r *Runner) pass(c *nn.Chain, n, h, w int, y, x []float32) (err error) {
-	p, err := r.inference(c, n, h, w)
+// pass runs n images of in, (C,H,W), to out.
+func (r *Runner) pass(c *nn.Chain, n int, in, out []int, y, x []float32) (err error) {
+	h, w := roundUp(c, in[1], in[2], out[1], out[2])
+	smaller := h != in[1] || w != in[2]
+	p, err := r.inference(inferenceKey{c, n, h, w, smaller})
 	if err != nil {
 		return err
 	}
-	images, err := pjrt.Upload(r.device.devices[0], x, n, c.Channels(), h, w)
+	d := r.device.devices[0]
+	if smaller {
+		whole := make([]float32, n*in[0]*h*w)
+		corner(whole, h, w, x, in[1], in[2], n*in[0], in[1], in[2])
+		x = whole
+	}
+	began := time.Now()
+	images, err := pjrt.Upload(d, x, n, in[0], h, w)
 	if err != nil {
 		return fmt.Errorf("accel: %w", err)
 	}
-	defer func() { err = errors.Join(err, images.Free()) }()
-	results, err := r.run(p, images)
-	if err != nil {
-		return fmt.Errorf("accel: %w", err)
+	arguments := []*pjrt.Buffer{images}
+	defer func() { err = errors.Join(err, pjrt.Free(arguments...)) }()
+	if smaller {
+		size, err := pjrt.Upload(d, []uint32{uint32(in[1]), uint32(in[2])}, 2)
+		if err != nil {
+			return fmt.Errorf("accel: %w", err)
+		}
+		arguments = append(arguments, size)
 	}
-	err = pjrt.DownloadInto(results[0], y)
-	return errors.Join(err, pjrt.Free(results...))
+	r.input.Add(int64(time.Since(began)))
+	results, err := r.run(p, arguments)
+	if err != nil {
+		return failed(err)
+	}
+	defer func() { err = errors.Join(err, pjrt.Free(results...)) }()
+	if !smaller {
+		return pjrt.DownloadInto(results[0], y)
+	}
+	all, err := pjrt.Download[float32](results[0])
+	if err != nil {
+		return err
+	}
+	corner(y, out[1], out[2], all, p.out.Dims[2], p.out.Dims[3], n*out[0], out[1], out[2])
+	return nil
 }
 
 // run runs a program with the parameters as they are now.
-func (r *Runner) run(p *inference, images *pjrt.Buffer) ([]*pjrt.Buffer, error) {
+func (r *Runner) run(p *inference, images []*pjrt.Buffer) ([]*pjrt.Buffer, error) {
 	r.mu.RLock()
 	for !r.weights.current(p.params) {
 		r.mu.RUnlock()
@@ -109,16 +145,15 @@ func (r *Runner) run(p *inference, images *pjrt.Buffer) ([]*pjrt.Buffer, error) 
 		r.mu.RLock()
 	}
 	defer r.mu.RUnlock()
-	return p.program.Run(append(r.weights.buffers(p.params), images)...)
+	return p.program.Run(append(r.weights.buffers(p.params), images...)...)
 }
 
-// inference returns the program of a chain for n images of h × w.
-func (r *Runner) inference(c *nn.Chain, n, h, w int) (*inference, error) {
-	key := inferenceKey{c, n, h, w}
+// inference returns a program.
+func (r *Runner) inference(key inferenceKey) (*inference, error) {
 	if p, ok := r.programs.Load(key); ok {
 		return p.(*inference), nil
 	}
-	code, params, dims, err := inferenceProgram(c, n, h, w, r.device.precision)
+	code, params, dims, err := inferenceProgram(key, r.device.precision)
 	if err != nil {
 		return nil, err
 	}
@@ -126,21 +161,29 @@ func (r *Runner) inference(c *nn.Chain, n, h, w int) (*inference, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, _ := r.programs.LoadOrStore(key, &inference{e, params, dims})
+	p, _ := r.programs.LoadOrStore(key, &inference{e, params, dims, code.Outputs[0]})
 	return p.(*inference), nil
 }
 
 // inferenceProgram writes a chain's forward pass for n images of h × w: of its parameters, in
-// device order, and the images (N,C,H,W) to the output (N,K,OH,OW).
-func inferenceProgram(c *nn.Chain, n, h, w int, precision Precision) (pjrt.Program, []*nn.Param, [][]int, error) {
+// device order, and the images (N,C,H,W), with their height and width if they are smaller, to
+// the output (N,K,OH,OW).
+func inferenceProgram(key inferenceKey, precision Precision) (pjrt.Program, []*nn.Param, [][]int, error) {
 	g := newGraph(precision)
+	c, n := key.chain, key.n
 	params, dims := g.arguments(c.Layers())
-	x := g.Transpose(g.Arg(hlo.F32, n, c.Channels(), h, w), 0, 2, 3, 1)
+	x := g.Transpose(g.Arg(hlo.F32, n, c.Channels(), key.h, key.w), 0, 2, 3, 1)
+	sizes := ""
+	if key.smaller {
+		size := g.Arg(hlo.U32, 2)
+		g.extents = &extents{g.At(size, 0), g.At(size, 1)}
+		sizes = " and smaller ones"
+	}
 	y, _, err := g.forward(c.Layers(), x)
 	if err != nil {
 		return pjrt.Program{}, nil, nil, err
 	}
-	p, err := program(fmt.Sprintf("inference of %d images of %d×%d", n, w, h), g.Func, 1, g.Transpose(y, 0, 3, 1, 2))
+	p, err := program(fmt.Sprintf("inference of %d images of %d×%d%s", n, key.w, key.h, sizes), g.Func, 1, g.Transpose(y, 0, 3, 1, 2))
 	return p, params, dims, err
 }
 

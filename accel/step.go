@@ -3,7 +3,8 @@ package accel
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
+	"time"
 
 	"github.com/verydeep/vgg/accel/pjrt"
 	"github.com/verydeep/vgg/comm"
@@ -14,9 +15,10 @@ import (
 type step struct {
 	t     *Trainer
 	b     nn.TrainerBatch
-	n     int              // images
-	scale [][]*pjrt.Buffer // of each rank
-	keys  [][]*pjrt.Buffer // of each rank; none without dropout
+	n     int                    // images of the whole batch
+	scale [][]*pjrt.Buffer       // of each rank
+	keys  [][]*pjrt.Buffer       // of each rank; none without dropout
+	sent  map[place]*pjrt.Buffer // images that are on the devices already
 	parts []part
 }
 
@@ -29,19 +31,35 @@ type part struct {
 	losses    [][]float64
 }
 
-// groupSum is a group's loss and statistics.
-type groupSum struct {
-	loss       float64
-	statistics []float64 // times the number of images
+// groupSum is the loss of a group or several, then whether a process is to stop, then the
+// statistics, times the number of images.
+type groupSum []float64
+
+// Places in a groupSum.
+const (
+	lossSum = iota
+	stopSum
+	statisticSums // and following
+)
+
+// whole is the number of images of the whole batch.
+func whole(b nn.TrainerBatch) int {
+	if b.N == 0 {
+		return b.X.Shape[0]
+	}
+	return b.N
 }
 
 func newStep(t *Trainer, b nn.TrainerBatch) *step {
-	return &step{t: t, b: b, n: b.X.Shape[0], scale: make([][]*pjrt.Buffer, t.o.Ranks), keys: make([][]*pjrt.Buffer, t.o.Ranks)}
+	return &step{t: t, b: b, n: whole(b), scale: make([][]*pjrt.Buffer, t.o.Ranks), keys: make([][]*pjrt.Buffer, t.o.Ranks), sent: t.next.take(b)}
 }
 
 // close frees what the step made.
 func (s *step) close() error {
 	errs := []error{freeRows(s.scale), freeRows(s.keys)}
+	for _, b := range s.sent {
+		errs = append(errs, b.Free())
+	}
 	for _, p := range s.parts {
 		for _, row := range p.execution.Outputs {
 			errs = append(errs, pjrt.Free(row[p.sums:]...))
@@ -59,7 +77,7 @@ func (s *step) sumGroups(ctx context.Context) error {
 	if err := s.constants(); err != nil {
 		return err
 	}
-	share := t.tree.Share(0, t.o.Ranks)
+	share := t.at.share(t.tree, 0)
 	leaf := func(i int) error { return s.group(ctx, i-share.Lo) }
 	if t.folded {
 		return t.tree.Sum(share, leaf, t.fold)
@@ -99,7 +117,7 @@ func (s *step) group(ctx context.Context, i int) error {
 	groups := make([]int, t.o.Ranks)
 	longest := 0
 	for r := range groups {
-		groups[r] = t.tree.Share(r, t.o.Ranks).Lo + i
+		groups[r] = t.at.share(t.tree, r).Lo + i
 		longest = max(longest, s.start(groups[r]+1)-s.start(groups[r]))
 	}
 	for from := 0; from < longest; from += t.plan.images {
@@ -125,7 +143,7 @@ func (s *step) micro(groups []int, from int) error {
 		first[r] = s.start(g) + from
 		p.group[r], p.images[r] = g, min(t.plan.images, max(0, s.start(g+1)-first[r]))
 		if p.images[r] == 0 {
-			first[r] = 0
+			first[r] = s.b.From
 		}
 		if err := s.inputs(&inputs[r], r, first[r], p.images[r]); err != nil {
 			return err
@@ -162,19 +180,19 @@ func (s *step) micro(groups []int, from int) error {
 func (s *step) inputs(row *[]*pjrt.Buffer, rank, from, count int) error {
 	t := s.t
 	d, n := t.d.devices[rank], t.plan.images
-	in := t.plan.in
-	size := in.C * in.H * in.W
-	values := s.b.X.Data[from*size : (from+count)*size]
-	if count < n {
-		values = append(make([]float32, 0, n*size), values...)[:n*size]
-	}
 	real := make([]float32, n)
 	for i := range count {
 		real[i] = 1
 	}
-	x, err := pjrt.Upload(d, values, n, in.C, in.H, in.W)
-	if err != nil {
-		return fmt.Errorf("accel: %w", err)
+	at := place{rank, from}
+	x := s.sent[at]
+	if delete(s.sent, at); x == nil {
+		began := time.Now()
+		var err error
+		if x, err = t.sendImages(s.b, rank, from, count); err != nil {
+			return err
+		}
+		t.times.Input += time.Since(began)
 	}
 	*row = append(*row, x)
 	mask, err := pjrt.Upload(d, real, n)
@@ -198,12 +216,13 @@ func (s *step) targets(rows [][]*pjrt.Buffer, first, count []int) error {
 	t := s.t
 	n, k := t.plan.images, t.plan.classes
 	for r := range rows {
+		at := first[r] - s.b.From
 		var b *pjrt.Buffer
 		var err error
 		if t.plan.loss == softmaxLoss {
 			labels := make([]int32, n)
 			for i := range count[r] {
-				labels[i] = int32(s.b.Labels[first[r]+i])
+				labels[i] = int32(s.b.Labels[at+i])
 			}
 			b, err = pjrt.Upload(t.d.devices[r], labels, n)
 		} else {
@@ -213,7 +232,7 @@ func (s *step) targets(rows [][]*pjrt.Buffer, first, count []int) error {
 				for j := range row {
 					row[j] = t.plan.smoothing / 2
 				}
-				for _, j := range s.b.LabelSets[first[r]+i] {
+				for _, j := range s.b.LabelSets[at+i] {
 					row[j] = 1 - t.plan.smoothing/2
 				}
 			}
@@ -247,7 +266,7 @@ func (s *step) hostTargets(p *part, rows, inputs [][]*pjrt.Buffer, first []int) 
 		}
 		d, losses := make([]float32, n*k), []float64{}
 		for i := range p.images[r] {
-			losses = append(losses, s.b.Loss(first[r]+i, scores[i*k:(i+1)*k], d[i*k:(i+1)*k], 1))
+			losses = append(losses, s.b.Loss(first[r]-s.b.From+i, scores[i*k:(i+1)*k], d[i*k:(i+1)*k], 1))
 		}
 		p.losses = append(p.losses, losses)
 		b, err := pjrt.Upload(t.d.devices[r], d, n, k)
@@ -259,46 +278,58 @@ func (s *step) hostTargets(p *part, rows, inputs [][]*pjrt.Buffer, first []int) 
 	return nil
 }
 
-// total waits for all parts and returns the sum of the losses and the mean statistics.
-func (s *step) total() (float64, []float64, error) {
-	groups := make([]groupSum, s.t.o.Groups)
+// total waits for all parts and returns the sum of the losses and the mean statistics, of all
+// processes. If the context of one of them is done, it is [nn.ErrStopped] in all.
+func (s *step) total(ctx context.Context) (float64, []float64, error) {
+	t := s.t
+	at := map[comm.Span]groupSum{}
+	own := t.at.own(t.tree)
+	for i := own.Lo; i < own.Hi; i++ {
+		at[comm.Span{Lo: i, Hi: i + 1}] = make(groupSum, statisticSums+t.chain.StatisticsLen())
+	}
 	for i := range s.parts {
-		if err := s.read(&s.parts[i], groups); err != nil {
+		if err := s.read(&s.parts[i], at); err != nil {
 			return 0, nil, err
 		}
 	}
-	at := map[comm.Span]groupSum{}
-	for i, g := range groups {
-		at[comm.Span{Lo: i, Hi: i + 1}] = g
+	if ctx.Err() != nil {
+		at[comm.Span{Lo: own.Lo, Hi: own.Lo + 1}][stopSum] = 1
 	}
-	sum := sumTree(s.t.tree, at, func(a, b groupSum) groupSum {
-		c := groupSum{a.loss + b.loss, make([]float64, max(len(a.statistics), len(b.statistics)))}
-		for i := range c.statistics {
-			if i < len(a.statistics) {
-				c.statistics[i] += a.statistics[i]
+	var sums [][]float64
+	for _, node := range t.nodes {
+		sums = append(sums, sumNode(node, at, func(a, b groupSum) groupSum {
+			c := slices.Clone(a)
+			for i, v := range b {
+				c[i] += v
 			}
-			if i < len(b.statistics) {
-				c.statistics[i] += b.statistics[i]
-			}
+			return c
+		}))
+	}
+	if t.o.Outer != nil {
+		if err := t.o.Outer.AllReduce64(context.WithoutCancel(ctx), t.tree, sums); err != nil {
+			return 0, nil, err
 		}
-		return c
-	})
-	for i := range sum.statistics {
-		sum.statistics[i] /= float64(s.n)
 	}
-	return sum.loss, sum.statistics, nil
+	sum := sums[0]
+	if sum[stopSum] > 0 {
+		return 0, nil, nn.ErrStopped
+	}
+	for i := range sum[statisticSums:] {
+		sum[statisticSums+i] /= float64(s.n)
+	}
+	return sum[lossSum], sum[statisticSums:], nil
 }
 
 // read adds a part's losses and statistics to those of its groups.
-func (s *step) read(p *part, groups []groupSum) error {
+func (s *step) read(p *part, groups map[comm.Span]groupSum) error {
 	if err := p.execution.Wait(); err != nil {
-		return fmt.Errorf("accel: %w", err)
+		return failed(err)
 	}
 	for r, row := range p.execution.Outputs {
 		if p.images[r] == 0 {
 			continue
 		}
-		g, rest := &groups[p.group[r]], row[p.sums:]
+		g, rest := groups[comm.Span{Lo: p.group[r], Hi: p.group[r] + 1}], row[p.sums:]
 		losses := []float64{}
 		if p.losses != nil {
 			losses = p.losses[r]
@@ -313,19 +344,16 @@ func (s *step) read(p *part, groups []groupSum) error {
 			rest = rest[1:]
 		}
 		for _, l := range losses {
-			g.loss += l
+			g[lossSum] += l
 		}
-		at := 0
+		at := statisticSums
 		for _, b := range rest {
 			v, err := pjrt.Download[float32](b)
 			if err != nil {
 				return err
 			}
 			for _, x := range v {
-				if at == len(g.statistics) {
-					g.statistics = append(g.statistics, 0)
-				}
-				g.statistics[at] += float64(x) * float64(p.images[r])
+				g[at] += float64(x) * float64(p.images[r])
 				at++
 			}
 		}

@@ -6,14 +6,33 @@ import (
 	"github.com/verydeep/vgg/accel/hlo"
 	"github.com/verydeep/vgg/accel/pjrt"
 	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/nn"
 )
 
-// rankSpans lists, for each rank, the nodes of the tree whose sums the rank forms by itself.
-// All ranks compute in step, so they form the same ones, counted from the rank's first group;
-// where the tree doesn't allow that, each group is a sum of its own.
-func rankSpans(tree comm.Tree, ranks int) (spans [][]comm.Span, folded bool) {
+// ranks are those of a process: first … first+count−1 of size.
+type ranks struct{ first, count, size int }
+
+func newRanks(o nn.TrainerOptions) ranks {
+	if o.Outer == nil {
+		return ranks{0, o.Ranks, o.Ranks}
+	}
+	return ranks{o.Outer.Rank() * o.Ranks, o.Ranks, o.Outer.Size() * o.Ranks}
+}
+
+// share is the groups of the process's rank r.
+func (a ranks) share(tree comm.Tree, r int) comm.Span { return tree.Share(a.first+r, a.size) }
+
+// own is the groups of all the process's ranks.
+func (a ranks) own(tree comm.Tree) comm.Span {
+	return comm.Span{Lo: a.share(tree, 0).Lo, Hi: a.share(tree, a.count-1).Hi}
+}
+
+// spans lists, for each rank, the nodes of the tree whose sums the rank forms by itself. All
+// ranks of a process compute in step, so they form the same ones, counted from the rank's first
+// group; where the tree doesn't allow that, each group is a sum of its own.
+func (a ranks) spans(tree comm.Tree) (spans [][]comm.Span, folded bool) {
 	relative := func(r int) []comm.Span {
-		share := tree.Share(r, ranks)
+		share := a.share(tree, r)
 		var all []comm.Span
 		for _, s := range tree.Spans(share) {
 			all = append(all, comm.Span{Lo: s.Lo - share.Lo, Hi: s.Hi - share.Lo})
@@ -21,11 +40,11 @@ func rankSpans(tree comm.Tree, ranks int) (spans [][]comm.Span, folded bool) {
 		return all
 	}
 	folded = true
-	for r := range ranks {
+	for r := range a.count {
 		folded = folded && slices.Equal(relative(r), relative(0))
 	}
-	for r := range ranks {
-		share := tree.Share(r, ranks)
+	for r := range a.count {
+		share := a.share(tree, r)
 		if folded {
 			spans = append(spans, tree.Spans(share))
 			continue
@@ -39,9 +58,10 @@ func rankSpans(tree comm.Tree, ranks int) (spans [][]comm.Span, folded bool) {
 	return spans, folded
 }
 
-// reduceProgram adds the sums of all ranks in the order of the tree. Its arguments are the sums
-// of a rank, one after another, of which the first are used up; every rank has the same result.
-func (p *plan) reduceProgram(tree comm.Tree, spans [][]comm.Span) (pjrt.Program, error) {
+// reduceProgram adds the sums of all ranks to those of nodes of the tree, in its order. Its
+// arguments are the sums of a rank, one after another, of which the first are used up; every rank
+// has the same results, those of one node after another.
+func (p *plan) reduceProgram(tree comm.Tree, spans [][]comm.Span, nodes []comm.Span) (pjrt.Program, error) {
 	f := hlo.New(hlo.Highest)
 	own := len(spans[0]) // sums of a rank
 	sums := make([][]hlo.Value, own)
@@ -54,7 +74,7 @@ func (p *plan) reduceProgram(tree comm.Tree, spans [][]comm.Span) (pjrt.Program,
 			}
 		}
 	}
-	var totals []hlo.Value
+	totals := make([]hlo.Value, len(nodes)*len(p.learnt))
 	for i := range p.learnt {
 		at := map[comm.Span]hlo.Value{}
 		for m := range own {
@@ -70,20 +90,18 @@ func (p *plan) reduceProgram(tree comm.Tree, spans [][]comm.Span) (pjrt.Program,
 				}
 			}
 		}
-		totals = append(totals, sumTree(tree, at, f.Add))
+		for k, node := range nodes {
+			totals[k*len(p.learnt)+i] = sumNode(node, at, f.Add)
+		}
 	}
 	return program("reduce", f, p.replicas, totals...)
 }
 
-// sumTree adds the values of nodes that cover the tree, in its order.
-func sumTree[T any](tree comm.Tree, at map[comm.Span]T, add func(a, b T) T) T {
-	var sum func(s comm.Span) T
-	sum = func(s comm.Span) T {
-		if v, ok := at[s]; ok {
-			return v
-		}
-		mid := s.Lo + (s.Hi-s.Lo)/2
-		return add(sum(comm.Span{Lo: s.Lo, Hi: mid}), sum(comm.Span{Lo: mid, Hi: s.Hi}))
+// sumNode adds the values of nodes that cover a node of the tree, in its order.
+func sumNode[T any](s comm.Span, at map[comm.Span]T, add func(a, b T) T) T {
+	if v, ok := at[s]; ok {
+		return v
 	}
-	return sum(comm.Span{Lo: 0, Hi: int(tree)})
+	mid := s.Lo + (s.Hi-s.Lo)/2
+	return add(sumNode(comm.Span{Lo: s.Lo, Hi: mid}, at, add), sumNode(comm.Span{Lo: mid, Hi: s.Hi}, at, add))
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/verydeep/vgg/accel/pjrt"
 	"github.com/verydeep/vgg/comm"
@@ -24,34 +25,42 @@ type Trainer struct {
 	o     nn.TrainerOptions
 	plan  *plan
 	tree  comm.Tree
-	// spans are the groups whose sums each rank forms; folded says that it adds groups up.
+	at    ranks // of this process
+	// spans are the groups whose sums each rank forms; folded says that it adds groups up. nodes
+	// are those whose sums the process forms: all, if it is alone.
 	spans  [][]comm.Span
 	folded bool
+	nodes  []comm.Span
 
 	programs map[any]*pjrt.Executable
 	weights  [][]*pjrt.Buffer // of each rank, all parameters
 	momenta  [][]*pjrt.Buffer // of each rank, those of learnt parameters
 	stack    [][][]*pjrt.Buffer
 	err      error // after which weights and momenta are not whole
+
+	times nn.TrainerTimes // of the last step
+	next  sentBatches
 }
 
 // NewTrainer returns the trainer of a chain whose parameters are set, and those marked that are
 // not learnt. Its momenta are zero. It is an error if the chain can't run on such an input, if
 // nothing is learnt, or if there are fewer devices than ranks.
 func (d *Device) NewTrainer(c *nn.Chain, o nn.TrainerOptions) (_ *Trainer, err error) {
+	all := newRanks(o)
 	switch {
-	case o.Groups < 1 || o.Ranks < 1 || o.Groups%o.Ranks != 0:
-		return nil, fmt.Errorf("accel: %d groups on %d ranks: want a number of ranks that divides the groups", o.Groups, o.Ranks)
+	case o.Groups < 1 || o.Ranks < 1 || o.Groups%all.size != 0:
+		return nil, fmt.Errorf("accel: %d groups on %d ranks: want a number of ranks that divides the groups", o.Groups, all.size)
 	case o.Ranks > len(d.devices):
 		return nil, fmt.Errorf("accel: %d ranks on %d devices", o.Ranks, len(d.devices))
 	case o.Batch < 1:
 		return nil, fmt.Errorf("accel: batches of %d images", o.Batch)
 	}
-	t := &Trainer{d: d, chain: c, o: o, tree: comm.Tree(o.Groups), programs: map[any]*pjrt.Executable{}}
+	t := &Trainer{d: d, chain: c, o: o, tree: comm.Tree(o.Groups), at: all, programs: map[any]*pjrt.Executable{}}
 	if t.plan, err = d.plan(c, o); err != nil {
 		return nil, err
 	}
-	t.spans, t.folded = rankSpans(t.tree, o.Ranks)
+	t.spans, t.folded = all.spans(t.tree)
+	t.nodes = t.tree.Spans(all.own(t.tree))
 	t.weights, t.momenta = make([][]*pjrt.Buffer, o.Ranks), make([][]*pjrt.Buffer, o.Ranks)
 	if err := t.Send(nil); err != nil {
 		return nil, errors.Join(err, t.Close())
@@ -81,11 +90,9 @@ func (d *Device) plan(c *nn.Chain, o nn.TrainerOptions) (*plan, error) {
 		}
 		e, err := d.compile(code, o.Ranks, true)
 		if err == nil {
-			var need pjrt.ProgramMemory
-			if need, err = e.Memory(); err != nil || o.Memory == 0 || need.Total() <= o.Memory {
-				return p, nil // the plugin doesn't say
+			if err = d.fitsBeside(e, p.held(o), o.Memory); err == nil {
+				return p, nil
 			}
-			err = &TooLargeError{code.Name, need.Total(), o.Memory}
 		}
 		if _, large := errors.AsType[*TooLargeError](err); !large && !pjrt.IsCode(err, pjrt.ResourceExhausted) || images == 1 {
 			return nil, err
@@ -93,6 +100,29 @@ func (d *Device) plan(c *nn.Chain, o nn.TrainerOptions) (*plan, error) {
 		images = (images + 1) / 2
 	}
 }
+
+// held is the bytes that training holds on each device beside the program that computes
+// gradients: momenta, further sums, the images of this batch and the next, and the parameters
+// that validation runs with.
+func (p *plan) held(o nn.TrainerOptions) int64 {
+	all := newRanks(o)
+	tree, sums := comm.Tree(o.Groups), 1
+	for r := range all.count {
+		sums = max(sums, tree.Sums(all.share(tree, r)))
+	}
+	learnt, params := 0, 0
+	for i, q := range p.params {
+		params += q.Len()
+		if slices.Contains(p.learnt, i) {
+			learnt += q.Len()
+		}
+	}
+	images := (o.Batch + all.size - 1) / all.size * p.in.C * p.in.H * p.in.W
+	return 4 * int64(sums*learnt+params+2*images)
+}
+
+// Times implements [nn.Trainer].
+func (t *Trainer) Times() nn.TrainerTimes { return t.times }
 
 // Micro implements [nn.Trainer].
 func (t *Trainer) Micro() int { return t.plan.images }
@@ -173,7 +203,7 @@ func (t *Trainer) Close() error {
 			rows[r] = nil
 		}
 	}
-	return errors.Join(append(errs, t.dropSums())...)
+	return errors.Join(append(errs, t.dropSums(), t.next.free())...)
 }
 
 // dropSums frees the sums of an unfinished step.
@@ -195,7 +225,18 @@ func freeRows(rows [][]*pjrt.Buffer) error {
 }
 
 // Step implements [nn.Trainer].
-func (t *Trainer) Step(ctx context.Context, b nn.TrainerBatch, u nn.Update) (loss float64, err error) {
+func (t *Trainer) Step(ctx context.Context, b nn.TrainerBatch, u nn.Update) (float64, error) {
+	loss, err := t.step(ctx, b, u)
+	switch stopped := errors.Is(err, nn.ErrStopped); {
+	case stopped && ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case err != nil && !stopped && t.o.Outer != nil:
+		t.o.Outer.Abort(err) // otherwise the others would wait for this process
+	}
+	return loss, err
+}
+
+func (t *Trainer) step(ctx context.Context, b nn.TrainerBatch, u nn.Update) (loss float64, err error) {
 	if t.err != nil {
 		return 0, t.err
 	}
@@ -203,19 +244,20 @@ func (t *Trainer) Step(ctx context.Context, b nn.TrainerBatch, u nn.Update) (los
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, t.dropSums()) }()
+	t.times = nn.TrainerTimes{}
 	s := newStep(t, b)
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.sumGroups(ctx); err != nil {
+	if err := s.sumGroups(ctx); err != nil && ctx.Err() == nil {
 		return 0, err
 	}
-	loss, statistics, err := s.total()
+	loss, statistics, err := s.total(ctx)
 	if err != nil || math.IsNaN(loss) || math.IsInf(loss, 0) {
 		return loss, err
 	}
-	if ctx.Err() != nil {
-		return 0, context.Cause(ctx)
-	}
 	if err := t.reduce(); err != nil {
+		return 0, err
+	}
+	if err := t.exchange(ctx); err != nil {
 		return 0, err
 	}
 	if err := t.update(u); err != nil {
@@ -228,10 +270,14 @@ func (t *Trainer) Step(ctx context.Context, b nn.TrainerBatch, u nn.Update) (los
 // check reports a batch that no program takes.
 func (t *Trainer) check(b nn.TrainerBatch) error {
 	p := t.plan
-	if len(b.X.Shape) != 4 || b.X.Shape[1] != p.in.C || b.X.Shape[2] != p.in.H || b.X.Shape[3] != p.in.W || b.X.Shape[0] < 1 || b.X.Shape[0] > t.o.Batch {
+	if len(b.X.Shape) != 4 || b.X.Shape[1] != p.in.C || b.X.Shape[2] != p.in.H || b.X.Shape[3] != p.in.W || whole(b) < 1 || whole(b) > t.o.Batch {
 		return fmt.Errorf("accel: a batch of shape %v, want at most %d images of %v", b.X.Shape, t.o.Batch, p.in)
 	}
 	n := b.X.Shape[0]
+	own := t.at.own(t.tree)
+	if from, to := own.Lo*whole(b)/t.o.Groups, own.Hi*whole(b)/t.o.Groups; b.From != from || n != to-from {
+		return fmt.Errorf("accel: %d images from number %d of %d on, want %d from %d on for the groups of this process", n, b.From, whole(b), to-from, from)
+	}
 	switch {
 	case b.Loss != nil:
 		return nil
@@ -279,7 +325,7 @@ func (t *Trainer) start(key any, write func() (pjrt.Program, error), rows [][]*p
 // finish waits for an execution, and frees its outputs if it failed.
 func finish(x *pjrt.Execution) error {
 	if err := x.Wait(); err != nil {
-		return errors.Join(fmt.Errorf("accel: %w", err), freeRows(x.Outputs))
+		return errors.Join(failed(err), freeRows(x.Outputs))
 	}
 	return nil
 }
@@ -315,12 +361,24 @@ func (t *Trainer) fold() error {
 	return t.replace(n-2, "fold", t.plan.foldProgram, t.rows(a, b))
 }
 
-// reduce makes one sum of all ranks' sums.
+// reduce makes the process's sums of its ranks' sums.
 func (t *Trainer) reduce() error {
-	if t.o.Ranks == 1 && len(t.stack) == 1 {
+	if t.o.Ranks == 1 {
 		return nil
 	}
-	return t.replace(0, "reduce", func() (pjrt.Program, error) { return t.plan.reduceProgram(t.tree, t.spans) }, t.rows(t.stack...))
+	if err := t.replace(0, "reduce", func() (pjrt.Program, error) { return t.plan.reduceProgram(t.tree, t.spans, t.nodes) }, t.rows(t.stack...)); err != nil {
+		return err
+	}
+	all, n := t.stack[0], len(t.plan.learnt)
+	t.stack = nil
+	for i := range t.nodes {
+		sums := make([][]*pjrt.Buffer, len(all))
+		for r, row := range all {
+			sums[r] = row[i*n : (i+1)*n : (i+1)*n]
+		}
+		t.stack = append(t.stack, sums)
+	}
+	return nil
 }
 
 // replace puts a program's results into the place of the sums from number n on.

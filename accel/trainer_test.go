@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/verydeep/vgg/accel/hlo"
 	"github.com/verydeep/vgg/accel/pjrt"
 	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/oracle"
 	"github.com/verydeep/vgg/nn"
 )
 
@@ -37,7 +40,7 @@ func steps(t *testing.T, d *Device, c *nn.Chain, o nn.TrainerOptions, u nn.Updat
 	tr := newTrainer(t, d, c, o)
 	sgd := nn.NewSGD(c)
 	for i, n := range []int{12, 12, 7, 12} {
-		x := generatedImages(t, "12x3x8x8", uint32(i+1))
+		x := oracle.Images(t, "12x3x8x8", i)
 		x.Shape[0], x.Data = n, x.Data[:n*3*8*8]
 		b := nn.TrainerBatch{X: x, Seed: 5, Iteration: i + 1}
 		for j := range n {
@@ -134,7 +137,7 @@ func TestTrainerAgainstTheCPU(t *testing.T) {
 			tr.Smoothing = test.o.Smoothing
 			sgd := nn.NewSGD(c)
 			for i, n := range []int{12, 12, 7, 12} {
-				x := generatedImages(t, "12x3x8x8", uint32(i+1))
+				x := oracle.Images(t, "12x3x8x8", i)
 				x.Shape[0], x.Data = n, x.Data[:n*3*8*8]
 				b := nn.TrainerBatch{}
 				for j := range n {
@@ -184,7 +187,7 @@ func TestStepWithoutUpdate(t *testing.T) {
 	if err := c.Params()[0].Get(before); err != nil {
 		t.Fatal(err)
 	}
-	x := generatedImages(t, "4x3x8x8", 1)
+	x := oracle.Images(t, "4x3x8x8", 0)
 	b := nn.TrainerBatch{X: x, Labels: []int{0, 1, 2, 3}}
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -226,6 +229,29 @@ func TestTrainerErrors(t *testing.T) {
 		if _, err := d.NewTrainer(smallChain(t, test.norm), test.o); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("error %v, want %s", err, test.want)
 		}
+	}
+}
+
+// TestFailedDevice: what a lost device's error says, and that no step follows one whose update
+// failed, since weights and momenta aren't whole.
+func TestFailedDevice(t *testing.T) {
+	lost := &pjrt.Error{Code: pjrt.Unavailable, Function: "PJRT_Event_Await", Message: "CUDA_ERROR_ILLEGAL_ADDRESS"}
+	if err := failed(lost); !errors.Is(err, pjrt.Unavailable) || !strings.Contains(err.Error(), "--resume") {
+		t.Errorf("%v", err)
+	}
+	if err := failed(errors.New("shapes differ")); strings.Contains(err.Error(), "--resume") {
+		t.Errorf("%v", err)
+	}
+	d := testDevice(t, Options{})
+	c := smallChain(t, false)
+	tr := newTrainer(t, d, c, nn.TrainerOptions{Batch: 4, Groups: 1, Ranks: 1, H: 8, W: 8})
+	b := nn.TrainerBatch{X: oracle.Images(t, "4x3x8x8", 0), Labels: []int{0, 1, 2, 3}}
+	tr.err = failed(lost)
+	if _, err := tr.Step(t.Context(), b, paperUpdate); !errors.Is(err, pjrt.Unavailable) {
+		t.Errorf("a step after a failure: %v", err)
+	}
+	if err := tr.Fetch(nn.NewSGD(c).Momentum); !errors.Is(err, pjrt.Unavailable) {
+		t.Errorf("weights after a failure: %v", err)
 	}
 }
 
@@ -280,7 +306,7 @@ func TestDropoutMasks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x1 := generatedImages(t, "3x4096x1x1", 1)
+	x1 := oracle.Images(t, "3x4096x1x1", 0)
 	for i := range x1.Data {
 		x1.Data[i] = 1
 	}
@@ -316,9 +342,107 @@ func TestRankSpans(t *testing.T) {
 		groups, ranks, sums int
 		folded              bool
 	}{{1, 1, 1, true}, {4, 1, 1, true}, {4, 2, 1, true}, {4, 4, 1, true}, {6, 2, 1, true}, {6, 3, 2, false}, {12, 4, 1, true}} {
-		spans, folded := rankSpans(comm.Tree(test.groups), test.ranks)
+		spans, folded := ranks{0, test.ranks, test.ranks}.spans(comm.Tree(test.groups))
 		if len(spans) != test.ranks || len(spans[0]) != test.sums || folded != test.folded {
 			t.Errorf("%d groups on %d ranks: %v, folded %v, want %d sums, folded %v", test.groups, test.ranks, spans, folded, test.sums, test.folded)
 		}
 	}
+}
+
+// TestProcesses: the bits of one process on two and four devices of several processes, which
+// goroutines stand for, with statistics, unequal groups and a loss that the CPU computes.
+func TestProcesses(t *testing.T) {
+	d := testDevice(t, Options{Count: 4})
+	hostLoss := func(b *nn.TrainerBatch) {
+		labels := b.Labels
+		b.Loss = func(i int, y, d []float32, scale float32) float64 { return nn.CrossEntropy(y, labels[i], 0, scale, d) }
+	}
+	for name, test := range map[string]struct {
+		groups, processes, ranks, micro int
+		norm                            bool
+		set                             func(b *nn.TrainerBatch)
+	}{
+		"two":             {4, 2, 1, 0, true, nil},
+		"two by two":      {4, 2, 2, 1, false, nil},
+		"three":           {6, 3, 1, 0, true, nil},
+		"host loss":       {4, 4, 1, 2, false, hostLoss},
+		"no images left":  {12, 2, 2, 0, false, nil},
+		"without folding": {12, 2, 3, 0, false, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := nn.TrainerOptions{Batch: 12, Groups: test.groups, Ranks: 1, Micro: test.micro}
+			losses, values := steps(t, d, smallChain(t, test.norm), o, paperUpdate, test.set)
+			views := comm.Local(test.processes)
+			var wg sync.WaitGroup
+			for p, outer := range views {
+				wg.Go(func() {
+					o := o
+					o.Ranks, o.Outer = test.ranks, outer
+					got, v := steps(t, d, smallChain(t, test.norm), o, paperUpdate, func(b *nn.TrainerBatch) {
+						if test.set != nil {
+							test.set(b)
+						}
+						takePart(b, p, test.processes)
+					})
+					if !slices.Equal(got, losses) {
+						t.Errorf("process %d: losses %v, want %v", p, got, losses)
+					}
+					if err := vggtest.SameBits(v, values); err != nil {
+						t.Errorf("process %d: %v", p, err)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// takePart leaves a process its images of a batch.
+func takePart(b *nn.TrainerBatch, process, processes int) {
+	n := b.X.Shape[0]
+	size := len(b.X.Data) / n
+	from, to := process*n/processes, (process+1)*n/processes
+	b.N, b.From = n, from
+	b.X.Shape[0], b.X.Data = to-from, b.X.Data[from*size:to*size]
+	b.Labels = b.Labels[from:to]
+	if all := b.Loss; all != nil {
+		b.Loss = func(i int, y, d []float32, scale float32) float64 { return all(from+i, y, d, scale) }
+	}
+}
+
+// TestProcessesStopTogether: a step that the context of one process ends is nobody's, and the
+// next one is everybody's; a process that fails ends the others' waiting.
+func TestProcessesStopTogether(t *testing.T) {
+	d := testDevice(t, Options{Count: 4})
+	o := nn.TrainerOptions{Batch: 12, Groups: 4, Ranks: 1, H: 8, W: 8}
+	cause := errors.New("enough")
+	stopped, cancel := context.WithCancelCause(t.Context())
+	cancel(cause)
+	var wg sync.WaitGroup
+	for p, outer := range comm.Local(2) {
+		wg.Go(func() {
+			o := o
+			o.Outer = outer
+			tr := newTrainer(t, d, smallChain(t, true), o)
+			b := nn.TrainerBatch{X: oracle.Images(t, "12x3x8x8", 0), Seed: 5, Iteration: 1, Labels: make([]int, 12)}
+			takePart(&b, p, 2)
+			ctx, want := t.Context(), nn.ErrStopped
+			if p == 1 {
+				ctx, want = stopped, cause
+			}
+			if _, err := tr.Step(ctx, b, paperUpdate); !errors.Is(err, want) {
+				t.Errorf("process %d: %v, want %v", p, err, want)
+			}
+			if _, err := tr.Step(t.Context(), b, paperUpdate); err != nil {
+				t.Errorf("process %d after a stop: %v", p, err)
+			}
+			if p == 1 {
+				b.Labels = nil
+			}
+			if _, err := tr.Step(t.Context(), b, paperUpdate); err == nil || !strings.Contains(err.Error(), "0 labels for 6 images") {
+				t.Errorf("process %d after another failed: %v", p, err)
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -14,7 +14,7 @@ import (
 // listed in its Bad. With Parts, this holds for the batches of all parts together.
 //
 // Workers goroutines prepare batches ahead of their use, in a ring of three
-// buffers (more if Batch is less than Workers). The goroutines have stopped when
+// buffers (more if Batch is less than Workers, and Held more). The goroutines have stopped when
 // the loop over the batches ends, however it ends.
 //
 // An error ends the sequence, with a nil batch: a field that Validate refuses,
@@ -40,6 +40,7 @@ func (l *Loader) EpochFrom(ctx context.Context, epoch, batch int) iter.Seq2[*Bat
 		p := l.start(ctx, epoch, batch)
 		defer p.stop()
 		readable, firstBad := 0, BadImage{}
+		var held []*slot
 		for range l.Batches() - batch {
 			s, err := p.next()
 			if err != nil {
@@ -54,7 +55,10 @@ func (l *Loader) EpochFrom(ctx context.Context, epoch, batch int) iter.Seq2[*Bat
 			if !yield(&s.batch, nil) {
 				return
 			}
-			p.free <- s
+			if held = append(held, s); len(held) > l.Held {
+				p.free <- held[0]
+				held = held[1:]
+			}
 		}
 		if readable == 0 && batch == 0 && l.Parts <= 1 { // else other parts may have some
 			yield(nil, noneReadable(l.Data, firstBad.Index, firstBad.Err))
@@ -77,7 +81,7 @@ type pipeline struct {
 
 func (l *Loader) start(ctx context.Context, epoch, batch int) *pipeline {
 	workers := min(l.workers(), l.Data.Len())
-	slots := min(2+(workers+l.Batch-1)/l.Batch, l.Batches()-batch)
+	slots := min(2+l.Held+(workers+l.Batch-1)/l.Batch, l.Batches()-batch)
 	p := &pipeline{free: make(chan *slot, slots), queue: make(chan *slot, slots)}
 	p.ctx, p.cancel = context.WithCancel(ctx)
 	for range slots {

@@ -118,6 +118,31 @@ func TestEpochFrom(t *testing.T) {
 	}
 }
 
+// With Held, earlier batches stay as they are when the next ones are asked for.
+func TestHeld(t *testing.T) {
+	d, _ := pictures(t, 100)
+	l := trainLoader(t, d)
+	l.Held, l.Workers = 2, 3
+	var batches []*Batch
+	var seen [][]float32
+	for b, err := range l.Epoch(context.Background(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond) // the workers fill what buffers they have
+		batches, seen = append(batches, b), append(seen, slices.Clone(b.X.Data))
+		for i := max(0, len(batches)-3); i < len(batches); i++ {
+			if !slices.Equal(batches[i].X.Data, seen[i]) {
+				t.Fatalf("batch %d has changed when number %d was asked for", i, len(batches)-1)
+			}
+		}
+	}
+	l.Held = -1
+	if err := l.Validate(); err == nil || !strings.Contains(err.Error(), "field Held -1") {
+		t.Errorf("Held -1: %v", err)
+	}
+}
+
 func TestBuffersAreRecycled(t *testing.T) {
 	d, _ := pictures(t, 100)
 	l := trainLoader(t, d)

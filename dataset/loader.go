@@ -51,6 +51,9 @@ type Loader struct {
 	// the whole batch.
 	Part, Parts int
 
+	// Held is the number of earlier batches that stay valid when the next one is asked for.
+	Held int
+
 	Workers    int             // images prepared at once; 0: GOMAXPROCS
 	CacheBytes int64           // most bytes of decoded images kept for the next epochs; 0: [DefaultCacheBytes]; [NoCache]: none
 	MaxPixels  int             // larger images are bad; 0: preprocess.DefaultMaxPixels
@@ -66,7 +69,7 @@ const (
 )
 
 // Batch is one mini-batch of N images. It belongs to the Loader, with all its
-// slices, and is valid until the next batch is asked for.
+// slices, and is valid until the next batch is asked for, or the one Held after it.
 type Batch struct {
 	X         *tensor.Tensor // (N,3,Crop,Crop), as Spec says
 	Labels    []int          // class of each image, length N
@@ -111,6 +114,8 @@ func (l *Loader) validate() error {
 		return fmt.Errorf("field Crop %d, want 1 or more", l.crop())
 	case l.Parts < 0 || l.Part < 0 || l.Part >= max(1, l.Parts):
 		return fmt.Errorf("field Part %d of %d, want 0 to one less than Parts", l.Part, l.Parts)
+	case l.Held < 0:
+		return fmt.Errorf("field Held %d, want 0 or more", l.Held)
 	case l.Workers < 0:
 		return fmt.Errorf("field Workers %d, want 0 or more", l.Workers)
 	case l.CacheBytes < 0 && l.CacheBytes != NoCache:

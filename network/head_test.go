@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/oracle"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 	"github.com/verydeep/vgg/weights"
@@ -24,7 +25,7 @@ var oracleHeads = []string{
 func oracleHead(t *testing.T, i int) (map[string]*tensor.Tensor, *Network) {
 	t.Helper()
 	all := map[string]*tensor.Tensor{}
-	for name, x := range oracle(t, "heads", "heads") {
+	for name, x := range oracle.Read(t, "..", "heads", "heads") {
 		if key, ok := strings.CutPrefix(name, fmt.Sprintf("%d/", i)); ok {
 			all[key] = x
 		}

@@ -69,6 +69,15 @@ func (x *exchange) begin(ctx context.Context) {
 // spent is the time of the last step's exchange.
 func (x *exchange) spent() ExchangeTime { return ExchangeTime{x.busy.Seconds(), x.waited.Seconds()} }
 
+// exchanged is the time of the last step's exchange.
+func (s *stepper) exchanged() ExchangeTime {
+	if s.device != nil {
+		t := s.device.Times()
+		return ExchangeTime{t.Exchange.Seconds(), t.ExchangeWaited.Seconds()}
+	}
+	return s.ranks[0].exchange.spent()
+}
+
 // begun tells that the sums' gradients are the exchange's.
 func (x *exchange) begun() bool { return x.ready != nil }
 

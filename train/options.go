@@ -143,8 +143,6 @@ func (o Options) validate() error {
 		return fmt.Errorf("train: memory of %d bytes with micro-batches of %d: want one of them", o.Memory, o.Batch)
 	case o.CacheBytes < 0 && o.CacheBytes != NoCache:
 		return fmt.Errorf("train: %d bytes of decoded images to keep, want 0 or more, or NoCache", o.CacheBytes)
-	case o.Device != nil && o.Processes != nil:
-		return errors.New("train: several processes with a device: want one process, whose ranks are devices, or no device")
 	case o.Keep < 0 && o.Keep != KeepNone:
 		return fmt.Errorf("train: %d checkpoints to keep, want 0 or more, or KeepNone", o.Keep)
 	case !(o.MaxBad >= 0 && o.MaxBad <= 1) && o.MaxBad != NoneBad:

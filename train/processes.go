@@ -2,6 +2,7 @@ package train
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/gob"
 	"encoding/json"
@@ -33,6 +34,7 @@ type setup struct {
 	Host    string
 	Program string
 	ISA     string
+	Device  string // "" for the CPU
 	Ranks   int
 	Recipe  string // YAML
 	Task    string
@@ -46,7 +48,11 @@ func (r *run) agree(ctx context.Context, recipe string) error {
 		return nil
 	}
 	host, _ := os.Hostname()
-	mine := setup{host, programVersion(), kernel.Current().Name(), r.o.Ranks, recipe, r.o.identity(), r.trainSet, r.valSet}
+	device := ""
+	if r.o.Device != nil {
+		device = r.o.Device.ID()
+	}
+	mine := setup{host, programVersion(), kernel.Current().Name(), device, r.o.Ranks, recipe, r.o.identity(), r.trainSet, r.valSet}
 	text, err := json.Marshal(mine)
 	if err != nil {
 		return err
@@ -84,6 +90,8 @@ func (s setup) difference(first setup) string {
 		return fmt.Sprintf("is version %s of the program, rank 0 %s: want the same", s.Program, first.Program)
 	case s.ISA != first.ISA:
 		return fmt.Sprintf("computes with %s, rank 0 with %s, which round differently: want one that all can run (VGG_CPU)", s.ISA, first.ISA)
+	case s.Device != first.Device:
+		return fmt.Sprintf("computes on %s, rank 0 on %s, which round differently: want the same --device and --precision", deviceName(s.Device), deviceName(first.Device))
 	case s.Ranks != first.Ranks:
 		return fmt.Sprintf("has %d ranks in it, rank 0's process %d: want as many in each", s.Ranks, first.Ranks)
 	case s.Task != first.Task:
@@ -109,6 +117,9 @@ func (s setup) difference(first setup) string {
 	}
 	return ""
 }
+
+// deviceName names a device for a person.
+func deviceName(id string) string { return cmp.Or(id, "the processor") }
 
 // unlike tells how the images of a rank differ from rank 0's; "" if they don't.
 func (s imageSet) unlike(first imageSet) string {

@@ -236,7 +236,7 @@ func (r *run) runEpoch(ctx context.Context) (Epoch, error) {
 // time that has passed, before a checkpoint may be written.
 func (r *run) trainEpoch(ctx context.Context, e *Epoch, clock func()) error {
 	began := time.Now() // of the iteration, with waiting for its images and computing their features
-	for batch, err := range r.trainBatches(ctx, r.epoch, r.batches) {
+	for batch, err := range r.aheadOf(r.trainBatches(ctx, r.epoch, r.batches)) {
 		if err == nil && r.iteration >= r.iterations {
 			return nil
 		}
@@ -296,7 +296,7 @@ func (r *run) iterate(ctx context.Context, b part, began time.Time) error {
 	it := Iteration{Epoch: r.epoch, Iteration: next, Iterations: r.iterations, Loss: mean, LearningRate: rate,
 		Images: b.n, ImagesPerSecond: progress.Rate(float64(b.n), time.Since(began))}
 	if r.o.Processes != nil {
-		it.ExchangeTime = r.stepper.ranks[0].exchange.spent()
+		it.ExchangeTime = r.stepper.exchanged()
 		r.result.ExchangeSeconds += it.ExchangeSeconds
 		r.result.ExchangeWaitSeconds += it.ExchangeWaitSeconds
 	}

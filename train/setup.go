@@ -391,6 +391,9 @@ func (r *run) prepareSteps(ctx context.Context) error {
 	}
 	r.trainLoader = &dataset.Loader{Data: o.Train, Spec: r.spec, Batch: rec.Batch, Crop: rec.Input, SMin: rec.ScaleMin, SMax: rec.ScaleMax,
 		Flip: rec.Flip, ShiftStd: rec.ColourShift, Seed: rec.Seed, Views: rec.Views, Workers: o.Workers, CacheBytes: cache, Train: true, MaxPixels: o.MaxPixels, Room: r.room}
+	if o.Device != nil {
+		r.trainLoader.Held = 1 // while the next one is sent
+	}
 	parts := 1
 	if o.Processes != nil {
 		parts = o.Processes.Size()

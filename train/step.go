@@ -52,6 +52,14 @@ type stepOptions struct {
 	severalLabels bool // an image, for the device
 }
 
+// allRanks is the number of ranks of all processes.
+func (o stepOptions) allRanks() int {
+	if o.Outer == nil {
+		return o.Ranks
+	}
+	return o.Ranks * o.Outer.Size()
+}
+
 // replica is a rank's copy of the network, with its momentum and gradients.
 type replica struct {
 	comm     comm.Group
@@ -91,12 +99,9 @@ func (s *stepper) groupStart(g, n int) int { return g * n / s.o.Recipe.Groups }
 // run and saved.
 func newStepper(ctx context.Context, net *network.Network, o stepOptions) (*stepper, error) {
 	if o.Device != nil {
-		return newDeviceStepper(net, o)
+		return newDeviceStepper(ctx, net, o)
 	}
-	groups, all := o.Recipe.Groups, o.Ranks
-	if o.Outer != nil {
-		all *= o.Outer.Size()
-	}
+	groups, all := o.Recipe.Groups, o.allRanks()
 	if groups < 1 || o.Ranks < 1 || groups%all != 0 {
 		return nil, groupsError(groups, all)
 	}
@@ -168,9 +173,6 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 // sync copies the parameters and the momentum of rank 0 to the other ranks, when they have
 // been set.
 func (s *stepper) sync(ctx context.Context) error {
-	if s.device != nil {
-		return s.send()
-	}
 	first := s.ranks[0]
 	if s.o.Outer != nil {
 		for _, p := range first.net.Params() {
@@ -184,6 +186,9 @@ func (s *stepper) sync(ctx context.Context) error {
 				return err
 			}
 		}
+	}
+	if s.device != nil {
+		return s.send()
 	}
 	for _, r := range s.ranks[1:] {
 		from := first.net.Params()

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
+	"time"
 
+	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/network"
@@ -24,10 +28,10 @@ type Device interface {
 
 // newDeviceStepper returns a stepper whose only rank in this sense is the network on the CPU,
 // which the devices' weights come from and go to.
-func newDeviceStepper(net *network.Network, o stepOptions) (*stepper, error) {
+func newDeviceStepper(ctx context.Context, net *network.Network, o stepOptions) (*stepper, error) {
 	groups := o.Recipe.Groups
-	if groups < 1 || o.Ranks < 1 || groups%o.Ranks != 0 {
-		return nil, groupsError(groups, o.Ranks)
+	if all := o.allRanks(); groups < 1 || o.Ranks < 1 || groups%all != 0 {
+		return nil, groupsError(groups, all)
 	}
 	s := &stepper{o: o, size: groupSize(o.Batch, groups)}
 	chain, in := net.Chain(), nn.Shape{H: o.Recipe.Input, W: o.Recipe.Input}
@@ -37,25 +41,104 @@ func newDeviceStepper(net *network.Network, o stepOptions) (*stepper, error) {
 			return nil, err
 		}
 	}
-	trainer, err := o.Device.NewTrainer(chain, nn.TrainerOptions{
-		Batch: o.Batch, Groups: groups, Ranks: o.Ranks, Micro: o.Micro, H: in.H, W: in.W,
+	options := nn.TrainerOptions{
+		Batch: o.Batch, Groups: groups, Ranks: o.Ranks, Outer: o.Outer, Micro: o.Micro, H: in.H, W: in.W,
 		Smoothing: float32(o.Recipe.LabelSmoothing), Labels: o.severalLabels, Memory: o.Memory,
-	})
-	if err != nil {
+	}
+	var err error
+	if s.device, err = o.Device.NewTrainer(chain, options); err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
-	s.device, s.o.Micro = trainer, trainer.Micro()
 	s.ranks = []*replica{{net: net, chain: chain, sgd: nn.NewSGD(chain)}}
+	if o.Outer != nil {
+		// The size of micro-batches changes bits: all have that of the device with the least memory.
+		least, err := leastMicro(ctx, o.Outer, s.device.Micro())
+		if err != nil {
+			return nil, errors.Join(err, s.device.Close())
+		}
+		if options.Micro = least; least < s.device.Micro() {
+			if err := s.device.Close(); err != nil {
+				return nil, err
+			}
+			if s.device, err = o.Device.NewTrainer(chain, options); err != nil {
+				return nil, fmt.Errorf("train: %w", err)
+			}
+		}
+		if err := s.sync(ctx); err != nil {
+			return nil, errors.Join(err, s.device.Close())
+		}
+	}
+	s.o.Micro = s.device.Micro()
 	return s, nil
+}
+
+// leastMicro returns the least of all processes' micro-batches.
+func leastMicro(ctx context.Context, g comm.Group, mine int) (int, error) {
+	all, err := gather(ctx, g, mine)
+	if err != nil {
+		return 0, err
+	}
+	return slices.Min(all), nil
 }
 
 // stepDevice is a step on the devices.
 func (s *stepper) stepDevice(ctx context.Context, b part, iteration int, rate float64) (float64, error) {
 	loss, err := s.device.Step(ctx, nn.TrainerBatch{
-		X: b.X, Labels: b.Labels, LabelSets: b.LabelSets, Loss: s.taskLoss(b.Batch), Seed: s.o.Recipe.Seed, Iteration: iteration,
+		X: b.X, N: b.n, From: b.from, Labels: b.Labels, LabelSets: b.LabelSets, Loss: s.taskLoss(b.Batch), Seed: s.o.Recipe.Seed, Iteration: iteration,
 	}, s.update(rate))
 	s.stale = true
+	if errors.Is(err, nn.ErrStopped) {
+		err = ErrStopped
+	}
 	return loss, err
+}
+
+// aheadOf sends each batch of a sequence to the devices while they compute with the one before.
+func (r *run) aheadOf(batches iter.Seq2[*dataset.Batch, error]) iter.Seq2[*dataset.Batch, error] {
+	if r.o.Device == nil || r.trainFeatures != nil { // what the front computes isn't held
+		return batches
+	}
+	type batch struct {
+		*dataset.Batch
+		err error
+		ok  bool
+	}
+	return func(yield func(*dataset.Batch, error) bool) {
+		pull, stop := iter.Pull2(batches)
+		defer stop()
+		number := r.batches
+		next := func() (b batch) {
+			if b.Batch, b.err, b.ok = pull(); b.ok && b.err == nil && len(b.Labels) > 0 {
+				r.stepper.device.Ahead(r.wholePart(b.Batch, number))
+			}
+			number++
+			return b
+		}
+		come := make(chan batch, 1)
+		for b := next(); b.ok; {
+			go func() { come <- next() }()
+			more := yield(b.Batch, b.err)
+			asked := time.Now()
+			if b = <-come; !more {
+				return
+			}
+			if b.Batch != nil {
+				b.Wait = time.Since(asked)
+			}
+		}
+	}
+}
+
+// wholePart is the images of a batch of the training set by its number in the epoch, if no other
+// process has unreadable ones.
+func (r *run) wholePart(b *dataset.Batch, number int) nn.TrainerBatch {
+	if r.o.Processes == nil {
+		return nn.TrainerBatch{X: b.X}
+	}
+	l := r.trainLoader
+	first := number * l.Batch
+	from, _ := l.Places(number)
+	return nn.TrainerBatch{X: b.X, N: min(l.Batch, l.Data.Len()-first), From: from - first}
 }
 
 // taskLoss returns the loss of a task, which the CPU computes; nil for those that devices know.

@@ -69,6 +69,7 @@ func (f Footprint) Bytes() (int64, error) {
 	val := validationBatch(r, f.Micro)
 	images := loaderSlots(batch, f.Threads)*((batch+processes-1)/processes)*image + loaderSlots(val, f.Threads)*val*image
 	if f.Device {
+		images += (batch + processes - 1) / processes * image // the next batch is sent ahead
 		return 4*(int64(chain.ParamFloats())+int64(chain.LearntFloats())+int64(images)) + f.Other + processBytes, nil
 	}
 	chain.SetThreads((f.Threads + ranks - 1) / ranks)

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -36,6 +37,8 @@ type benchCommand struct {
 func (benchCommand) Help() string {
 	return `Measures speed and memory of a network with random weights. Effective GFLOP/s counts two operations for each multiplication of the direct convolution, whatever is really computed. A training step counts three times a forward pass, without the gradient of the first layer's input, which is not computed.
 
+With --device the images come from the processor's memory for every pass, as in use; what the device waits for them is a line of its own. In training the next step's are sent while it computes.
+
 --layers adds a table of the layers:
 
   - Real GFLOP/s counts the multiplications that are computed: for Winograd (M+2)² products a tile of M×M pixels, and fewer for the narrow tiles at the right and lower end of an image.
@@ -66,10 +69,12 @@ type benchResult struct {
 	Median  float64     `json:"median_ms"`
 	Min     float64     `json:"min_ms"`
 	Max     float64     `json:"max_ms"`
-	Images  float64     `json:"images_per_second"` // by the median
-	GFLOPS  float64     `json:"effective_gflops"`  // by the median
-	PeakRSS int64       `json:"peak_rss_bytes"`    // of the process; 0 where the system does not tell
-	Device  string      `json:"device,omitempty"`  // platform, kind and precision; empty: the processor
+	Images  float64     `json:"images_per_second"`     // by the median
+	GFLOPS  float64     `json:"effective_gflops"`      // by the median
+	PeakRSS int64       `json:"peak_rss_bytes"`        // of the process; 0 where the system does not tell
+	Device  string      `json:"device,omitempty"`      // platform, kind and precision; empty: the processor
+	Micro   int         `json:"micro_batch,omitempty"` // images that a device trains on at a time
+	Input   *float64    `json:"input_share,omitempty"` // of a device's time: waiting for images to be sent
 	ISA     string      `json:"isa"`
 	Plan    []benchPlan `json:"plan,omitempty"` // on the processor
 
@@ -104,10 +109,13 @@ func (c *benchCommand) fits(o network.Options, threads int) error {
 	if err != nil {
 		return err
 	}
+	if c.Device != "" {
+		pass = 0 // it is the device's
+	}
 	return resources.Fits("the benchmark", 4*int64(fixed+pass+3*c.Batch*c.Side*c.Side))
 }
 
-func (c *benchCommand) Run(e *environment) error {
+func (c *benchCommand) Run(e *environment) (err error) {
 	o, err := c.network()
 	if err != nil {
 		return err
@@ -128,14 +136,21 @@ func (c *benchCommand) Run(e *environment) error {
 	if err := net.Init(network.He, 1); err != nil {
 		return err
 	}
-	d, err := c.deviceFlags.on(e, 1)
+	d, err := c.deviceFlags.on(e, 0, 1)
 	if err != nil {
 		return err
 	}
+	var onDevice *deviceBench
+	var pass func() error
+	var training *trainBench
 	if d != nil {
-		net.Chain().SetRunner(d.NewRunner())
+		if onDevice, err = newDeviceBench(e.ctx, c, net, d); err == nil {
+			defer func() { err = errors.Join(err, onDevice.close()) }()
+			pass = onDevice.pass
+		}
+	} else {
+		pass, training, err = c.pass(net)
 	}
-	pass, training, err := c.pass(net)
 	if err != nil {
 		return err
 	}
@@ -150,6 +165,7 @@ func (c *benchCommand) Run(e *environment) error {
 	var plans []nn.LayerPlan
 	if d != nil {
 		r.Device = fmt.Sprintf("%s, %s", d.Name(), c.Precision)
+		r.Micro, r.Input = onDevice.micro(), onDevice.inputShare()
 	} else if training != nil {
 		plans = training.state.Plans()
 	} else if plans, err = net.Chain().Plans(c.Batch, c.Side, c.Side, false); err != nil {
@@ -263,8 +279,6 @@ func (c *benchCommand) network() (network.Options, error) {
 	}
 	if c.Mode == "train" {
 		switch {
-		case c.Device != "":
-			return o, usagef("--mode train with --device: want --mode infer or dense; vgg train --device tells its own speed")
 		case c.Tune || c.Assert != nil:
 			return o, usagef("--tune and --assert are about inference, want --mode infer or dense")
 		case c.FCWeights != nn.F32:
@@ -359,6 +373,13 @@ func (r benchResult) print(e *environment) error {
 		"median %s (%s to %s), %.2f images/s, %.1f effective GFLOP/s, peak memory %s\n",
 		r.Config, r.Mode, r.Batch, r.Size, r.Size, where,
 		ms(r.Median), ms(r.Min), ms(r.Max), r.Images, r.GFLOPS, memory)
+	if r.Input != nil {
+		micro := ""
+		if r.Micro > 0 {
+			micro = fmt.Sprintf(", micro-batches of %d", r.Micro)
+		}
+		fmt.Fprintf(e.stdout, "waiting for images to be sent to the device: %.1f %% of the time%s\n", 100**r.Input, micro)
+	}
 	if r.Layers != nil {
 		print := printLayers
 		if r.Mode == "train" {

@@ -23,11 +23,7 @@ type trainBench struct {
 }
 
 func newTrainBench(net *network.Network, x *tensor.Tensor) (*trainBench, error) {
-	rng := rand.New(rand.NewPCG(2, 2))
-	b := &trainBench{x: x, labels: make([]int, x.Dim(0))}
-	for i := range b.labels {
-		b.labels[i] = rng.IntN(net.Options().Classes)
-	}
+	b := &trainBench{x: x, labels: benchLabels(net, x.Dim(0))}
 	var err error
 	if b.state, err = net.Chain().NewTraining(x.Dim(0), x.Dim(2), x.Dim(3)); err != nil {
 		return nil, err
@@ -36,11 +32,23 @@ func newTrainBench(net *network.Network, x *tensor.Tensor) (*trainBench, error) 
 	return b, nil
 }
 
-// next returns the values of the next step. The learning rate is so small that the weights
-// keep their range.
+// benchLabels returns random labels.
+func benchLabels(net *network.Network, n int) []int {
+	rng := rand.New(rand.NewPCG(2, 2))
+	labels := make([]int, n)
+	for i := range labels {
+		labels[i] = rng.IntN(net.Options().Classes)
+	}
+	return labels
+}
+
+// benchUpdate is a step's. The learning rate is so small that the weights keep their range.
+var benchUpdate = nn.Update{Rate: 1e-6, Momentum: 0.9, Decay: 5e-4, DecayBiases: true}
+
+// next returns the values of the next step.
 func (b *trainBench) next() (nn.Pass, nn.Update) {
 	b.iteration++
-	return nn.Pass{Seed: 1, Iteration: b.iteration}, nn.Update{Rate: 1e-6, Momentum: 0.9, Decay: 5e-4, DecayBiases: true}
+	return nn.Pass{Seed: 1, Iteration: b.iteration}, benchUpdate
 }
 
 func (b *trainBench) step() error {

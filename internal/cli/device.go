@@ -21,8 +21,8 @@ type device interface {
 	NewTrainer(c *nn.Chain, o nn.TrainerOptions) (nn.Trainer, error)
 }
 
-// on takes a number of devices; nil if the flags ask for none.
-func (f deviceFlags) on(e *environment, count int) (device, error) {
+// on takes a number of devices, from a number on; nil if the flags ask for none.
+func (f deviceFlags) on(e *environment, first, count int) (device, error) {
 	if f.Device == "" {
 		if f.Precision != "f32" {
 			return nil, usagef("--precision %s goes with --device: the processor's own kernels compute in float32", f.Precision)
@@ -32,7 +32,7 @@ func (f deviceFlags) on(e *environment, count int) (device, error) {
 	if e.device != nil {
 		return e.device, nil // a process takes its devices once
 	}
-	d, err := takeDevice(e, f, count)
+	d, err := takeDevice(e, f, first, count)
 	if err != nil {
 		return nil, fmt.Errorf("--device %s: %w", f.Device, err)
 	}
@@ -50,7 +50,7 @@ func (o *opener) deviceID() string {
 
 // compute makes the opener's networks compute on the device that the flags ask for.
 func (o *opener) compute(f deviceFlags) (err error) {
-	o.device, err = f.on(o.env, 1)
+	o.device, err = f.on(o.env, 0, 1)
 	return err
 }
 

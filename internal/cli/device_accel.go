@@ -23,13 +23,13 @@ func (a accelerator) NewTrainer(c *nn.Chain, o nn.TrainerOptions) (nn.Trainer, e
 	return a.Device.NewTrainer(c, o)
 }
 
-// takeDevice takes a number of devices.
-func takeDevice(e *environment, f deviceFlags, count int) (device, error) {
+// takeDevice takes a number of devices, from a number on.
+func takeDevice(e *environment, f deviceFlags, first, count int) (device, error) {
 	plugin, err := plugins.Find(f.Device, e.getenv)
 	if err != nil {
 		return nil, err
 	}
-	o := accel.Options{Plugin: plugin.Path, Platform: plugin.Platform(), Count: count, Precision: accel.Precision(f.Precision)}
+	o := accel.Options{Plugin: plugin.Path, Platform: plugin.Platform(), First: first, Count: count, Precision: accel.Precision(f.Precision)}
 	if dir, err := os.UserCacheDir(); err == nil {
 		o.CacheDir = filepath.Join(dir, "vgg", "programs")
 	}

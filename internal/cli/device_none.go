@@ -9,7 +9,7 @@ import (
 )
 
 // takeDevice is for programs that are built with accelerators.
-func takeDevice(e *environment, f deviceFlags, _ int) (device, error) {
+func takeDevice(e *environment, f deviceFlags, _, _ int) (device, error) {
 	if _, err := plugins.Find(f.Device, e.getenv); err != nil {
 		return nil, err // it would be missing then, too
 	}

@@ -221,7 +221,7 @@ func (c *localizeEvalCommand) runID(e *environment, l *localize.Locator) (string
 		parts = append(parts, fmt.Sprintf("classifiers opened by %q", []string{given.Preprocess, given.Labels, given.Head, fmt.Sprint(given.Input), given.Config, strings.Join(given.Ignore, " "), given.Prefix}))
 	}
 	id := fmt.Sprintf("%s, merge %g, weights %s", strings.Join(parts, " + "), c.MergeBelow, c.FCWeights)
-	d, err := c.deviceFlags.on(e, 1)
+	d, err := c.deviceFlags.on(e, 0, 1)
 	if err == nil && d != nil {
 		id += ", on " + d.ID()
 	}

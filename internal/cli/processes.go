@@ -55,7 +55,8 @@ type processPlace struct {
 	CPUs    string // that the process may use; those of two processes that share them are the same
 	Count   int    // of them
 	Sets    []string
-	Threads int // of --threads; 0: not given
+	Devices string // that the environment lets the process see; "": all
+	Threads int    // of --threads; 0: not given
 }
 
 // first reports whether this process reads and writes the results: it is alone, or rank 0.
@@ -109,7 +110,7 @@ func rankLog(dir string, rank int) (*os.File, error) {
 // machine among those that share them.
 func (p *processes) agree(e *environment, threads *int) error {
 	host, _ := os.Hostname()
-	mine := processPlace{Host: host, CPUs: allowedCPUs(), Count: runtime.NumCPU(), Threads: *threads}
+	mine := processPlace{Host: host, CPUs: allowedCPUs(), Count: runtime.NumCPU(), Devices: visibleDevices(e.getenv), Threads: *threads}
 	if set := e.getenv("VGG_CPU"); set != "" {
 		mine.Sets = []string{set}
 	} else {
@@ -157,6 +158,31 @@ func (p *processes) threads(rank int) int {
 		}
 	}
 	return max(1, own.Count/sharing)
+}
+
+// visibleDevices lists the GPUs that a process sees; "" if the environment doesn't tell.
+func visibleDevices(getenv func(string) string) string {
+	return cmp.Or(getenv("CUDA_VISIBLE_DEVICES"), getenv("HIP_VISIBLE_DEVICES"), getenv("ROCR_VISIBLE_DEVICES"))
+}
+
+// firstDevice is the number of the first device that the process takes, of count in each. Those
+// that see the same ones on a machine share them in the order of their ranks. If a launcher
+// gives each its own, there are no more than count to see.
+func (p *processes) firstDevice(count int) int {
+	if p == nil {
+		return 0
+	}
+	own := p.places[p.Rank()]
+	if own.Devices != "" && len(strings.Split(own.Devices, ",")) <= count {
+		return 0
+	}
+	first := 0
+	for _, other := range p.places[:p.Rank()] {
+		if other.Host == own.Host && other.Devices == own.Devices {
+			first += count
+		}
+	}
+	return first
 }
 
 // commonSet returns the best instruction set of rank 0's that all processes can run, with a

@@ -256,7 +256,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		return fail(err)
 	}
 	o.Initial.Described = func(d *vgg.Description) { e.reportIgnored(o.Recipe.InitFrom, d) }
-	d, err := c.deviceFlags.on(e, c.Ranks.n)
+	d, err := c.deviceFlags.on(e, c.processes.firstDevice(c.Ranks.n), c.Ranks.n)
 	if err != nil {
 		return fail(err)
 	}

@@ -2,9 +2,11 @@
 """Times VGG in PyTorch and prints one line of JSON.
 
 A training step is forward, cross-entropy, backward and SGD with momentum 0.9 and
-weight decay 5e-4, dropout on.
+weight decay 5e-4, dropout on. On a device a pass begins with images in the processor's memory, and
+ends with class scores or the loss there.
 """
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -31,9 +33,24 @@ def load(network, path):
                 at += p.numel()
 
 
+def prepare(o):
+    """Sets the precision of a device's products, and lets cuDNN choose algorithms by trying them."""
+    tf32 = o.precision == "tf32"
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+
+
+def products(o):
+    """The context in which products have the precision bf16, if that is wanted."""
+    if o.precision == "bf16":
+        return torch.autocast(o.device, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
 def forward(o, x):
     """Returns the inference pass."""
-    network = vgg(o.config, o.mode == "dense").eval()
+    network = vgg(o.config, o.mode == "dense").eval().to(o.device)
     if o.weights:
         load(network, o.weights)
     if o.layout == "channels_last":
@@ -43,27 +60,37 @@ def forward(o, x):
     if o.optimize:
         network = torch.jit.optimize_for_inference(torch.jit.freeze(torch.jit.trace(network, x)))
 
+    if o.compile:
+        network = torch.compile(network)
+
     def run():
-        with torch.no_grad():
-            return network(x)
+        with torch.no_grad(), products(o):
+            y = network(x.to(o.device, non_blocking=True))
+        return y.cpu()
 
     return run
 
 
 def step(o, x):
     """Returns the training step."""
-    network = vgg(o.config).train()
+    network = vgg(o.config).train().to(o.device)
     if o.layout == "channels_last":
         network = network.to(memory_format=torch.channels_last)
-    labels = torch.randint(0, CLASSES, (o.batch,))
-    loss = nn.CrossEntropyLoss()
+    labels = torch.randint(0, CLASSES, (o.batch,), device=o.device)
+    criterion = nn.CrossEntropyLoss()
     sgd = torch.optim.SGD(network.parameters(), lr=1e-6, momentum=0.9, weight_decay=5e-4)
+
+    if o.compile:
+        network = torch.compile(network)
 
     def run():
         sgd.zero_grad(set_to_none=True)
-        y = network(x)
-        loss(y, labels).backward()
+        with products(o):
+            y = network(x.to(o.device, non_blocking=True))
+            loss = criterion(y, labels)
+        loss.backward()
         sgd.step()
+        loss.item()  # when the step is done
         return y
 
     return run
@@ -96,18 +123,27 @@ p.add_argument("--warmup", type=int, default=2)
 p.add_argument("--threads", type=int, default=2)
 p.add_argument("--layout", choices=["contiguous", "channels_last", "mkldnn"], default="contiguous")
 p.add_argument("--optimize", action="store_true", help="torch.jit.optimize_for_inference")
+p.add_argument("--device", default="cpu", help="cpu or cuda")
+p.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32", help="of products on a device")
+p.add_argument("--compile", action="store_true", help="torch.compile")
 p.add_argument("--weights", help="weights.f32 of make_models.py")
 p.add_argument("--input", help="images of float32; the scores are printed, too")
 o = p.parse_args()
 if o.mode == "train" and (o.optimize or o.layout == "mkldnn"):
     p.error("--optimize and --layout mkldnn are for inference")
 
+if o.device != "cpu" and o.layout == "mkldnn":
+    p.error("--layout mkldnn is for --device cpu")
+
 torch.set_num_threads(o.threads)
+prepare(o)
 x = torch.rand(o.batch, 3, o.size, o.size) * 2 - 1
 if o.input:
     x = torch.from_file(o.input, size=x.numel()).view_as(x)
 if o.layout == "channels_last":
     x = x.contiguous(memory_format=torch.channels_last)
+if o.device != "cpu":
+    x = x.pin_memory()
 run = step(o, x) if o.mode == "train" else forward(o, x)
 times = []
 for i in range(o.warmup + o.iters):
@@ -120,6 +156,10 @@ result = {
     "median_ms": statistics.median(times), "min_ms": min(times), "max_ms": max(times),
     "output": list(y.shape),
 }
+if o.device != "cpu":
+    result["version"] = f"{torch.__version__}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"
+    result["device"] = torch.cuda.get_device_name()
+    result["peak_bytes"] = torch.cuda.max_memory_allocated()
 if o.input:
     result["scores"] = y.to_dense().reshape(-1).tolist() if y.layout != torch.strided else y.reshape(-1).tolist()
 print(json.dumps(result))

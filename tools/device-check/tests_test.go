@@ -1,6 +1,10 @@
 package main
 
 import (
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,5 +41,51 @@ hlo.go:1: broken
 	}
 	if strings.Contains(out.String(), "all is well") {
 		t.Errorf("output of a test that passed:\n%s", out.String())
+	}
+}
+
+func TestCompareLosses(t *testing.T) {
+	falling := func(change func(l []float64)) []float64 {
+		l := make([]float64, iterations)
+		for i := range l {
+			l[i] = 2 - float64(i)/iterations
+		}
+		change(l)
+		return l
+	}
+	same := falling(func([]float64) {})
+	for want, l := range map[string][]float64{
+		"":                          falling(func(l []float64) { l[0] *= 1.0005; l[35] *= 1.1 }),
+		"39 and 40 iterations":      same[1:],
+		"iteration 2: loss":         falling(func(l []float64) { l[1] *= 1.002 }),
+		"mean loss of the last":     falling(func(l []float64) { l[30] *= 3 }),
+		"iteration 1: loss NaN, on": falling(func(l []float64) { l[0] = math.NaN() }),
+	} {
+		err := compareLosses(l, same)
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	flat := make([]float64, iterations)
+	for i := range flat {
+		flat[i] = 1
+	}
+	if err := compareLosses(flat, flat); err == nil || !strings.Contains(err.Error(), "doesn't fall") {
+		t.Errorf("a flat loss: %v", err)
+	}
+}
+
+func TestReadLosses(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "metrics.jsonl")
+	text := `{"kind":"start","iterations":2}
+{"kind":"iteration","epoch":1,"iteration":1,"loss":2.5}
+{"kind":"iteration","epoch":1,"iteration":2,"loss":2}
+{"kind":"epoch","epoch":1,"iterations":2,"loss":3}
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if l, err := readLosses(file); err != nil || !slices.Equal(l, []float64{2.5, 2}) {
+		t.Errorf("%v, %v", l, err)
 	}
 }
