@@ -73,7 +73,7 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request) error {
 // run computes the outputs of a request.
 func (s *Server) run(ctx context.Context, h *hosted, g *generation, q *inferRequest) (response *inferResponse, err error) {
 	start := time.Now()
-	defer func() { h.count(start, err) }()
+	defer func() { h.stats.count(start, err) }()
 	outputs, err := wanted(g.model, q)
 	if err != nil {
 		return nil, err
@@ -102,7 +102,7 @@ func (s *Server) run(ctx context.Context, h *hosted, g *generation, q *inferRequ
 	if err != nil {
 		return nil, err
 	}
-	h.computed(j)
+	h.stats.computed(j)
 	computed := time.Now()
 	if !tensor.Finite(j.y.Data) {
 		return nil, errNotFinite
