@@ -29,7 +29,11 @@ func (s *Server) bodyUpTo(r *http.Request, limit int64) (data []byte, release fu
 		return nil, nil, refuse(http.StatusRequestEntityTooLarge, "body", "a body of %s, the most is %s", report.Bytes(r.ContentLength), report.Bytes(limit))
 	}
 	var reader io.Reader = &countedReader{r: r.Body, left: limit, limit: limit, what: "body"}
-	switch encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding {
+	header, err := oneHeader(r, "Content-Encoding")
+	if err != nil {
+		return nil, nil, err
+	}
+	switch encoding := strings.ToLower(header); encoding {
 	case "", "identity":
 	case "gzip":
 		z, err := gzip.NewReader(reader)
@@ -47,6 +51,15 @@ func (s *Server) bodyUpTo(r *http.Request, limit int64) (data []byte, release fu
 		return nil, nil, &failure{code: http.StatusUnsupportedMediaType, err: fmt.Errorf("Content-Encoding %q, want gzip, deflate or none", abbreviated(encoding))}
 	}
 	return s.keep(r, reader)
+}
+
+// oneHeader returns a header that says how a body is read, which may stand once.
+func oneHeader(r *http.Request, name string) (string, error) {
+	values := r.Header.Values(name)
+	if len(values) > 1 {
+		return "", badRequest("the header %s stands %d times, want once", name, len(values))
+	}
+	return r.Header.Get(name), nil
 }
 
 // keep reads all of reader into memory that it counts among that of all bodies.

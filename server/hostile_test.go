@@ -85,6 +85,12 @@ func TestHostile(t *testing.T) {
 		code, body, _ := ask(t, "POST", h.URL+place, bomb.Bytes(), "Content-Encoding", "gzip")
 		refused(t, code, body, 413, "after its compression")
 	}
+	for header, places := range map[string][]string{"Content-Encoding": append(places, "/v2/models/tiny/infer"), "Inference-Header-Content-Length": {"/v2/models/tiny/infer"}} {
+		for _, place := range places { // one would be heeded, the other ignored
+			code, body, _ := ask(t, "POST", h.URL+place, vggtest.PNG(40, 40, vggtest.Noise(1)), header, "0", header, "0")
+			refused(t, code, body, 400, "stands 2 times")
+		}
+	}
 	for _, name := range []string{"../../etc/passwd", "..", ".", "/etc/passwd", `..\..\x`, "tiny/../tiny", "tiny\x00", strings.Repeat("x", 5000), "%2e%2e"} {
 		escaped := url.PathEscape(name)
 		for _, address := range []string{"/v2/models/" + escaped, "/v2/repository/models/" + escaped + "/load", "/v1/classify?model=" + url.QueryEscape(name), "/v1/layers?model=" + url.QueryEscape(name)} {

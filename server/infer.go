@@ -54,12 +54,17 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
+	length, err := oneHeader(r, "Inference-Header-Content-Length")
+	if err != nil {
+		discard(r)
+		return err
+	}
 	body, free, err := s.body(r)
 	if err != nil {
 		return err
 	}
 	defer free()
-	q, err := decodeInfer(body, r.Header.Get("Inference-Header-Content-Length"))
+	q, err := decodeInfer(body, length)
 	if err != nil {
 		return err
 	}
