@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -45,10 +46,12 @@ func onDisk(t *testing.T, name string, data []byte) string {
 	return path
 }
 
-// open serves a model with the pictures to try, and opens the page.
+// open serves a model with the pictures to try, and opens the page. No request is too slow,
+// however busy the machine is.
 func open(t *testing.T, o Options, m *vgg.Model) (*tab, *Server, *httptest.Server) {
 	t.Helper()
 	o.Samples = trySamples()
+	o.Limits.Time, o.Limits.TeachTime = time.Hour, time.Hour
 	s, h := serve(t, o, m)
 	return browse(t, h.URL+"/"), s, h
 }

@@ -22,10 +22,12 @@ let current = null;        // the view that is shown
 let version = 0;           // of the picture and the model
 const seen = new Map();    // view → version that it has shown
 
+const named = () => (views[location.hash.slice(1)] ? location.hash.slice(1) : "picture");
+
 async function show() {
-  const name = views[location.hash.slice(1)] ? location.hash.slice(1) : "picture";
+  const name = named();
   const view = await views[name]();
-  if (current === view) return;
+  if (current === view || name !== named()) return; // another was chosen while this one loaded
   current?.leave?.();
   current = view;
   document.body.dataset.view = name;
