@@ -268,6 +268,7 @@ func (b *tab) looks(name string) {
 	b.shot(name + "-dark")
 	scheme("light")
 	b.do(chromedp.EmulateViewport(390, 844))
+	b.until(`((a) => a.left >= 0 && a.right <= innerWidth)(document.querySelector("nav [aria-current]").getBoundingClientRect())`)
 	b.shot(name + "-phone")
 	if wide := evaluate[int](b, `document.documentElement.scrollWidth`); wide > 390 {
 		b.t.Errorf("%s: the page is %d pixels wide on a screen of 390", name, wide)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -136,6 +137,26 @@ func TestPagePicture(t *testing.T) {
 	b.quiet()
 }
 
+// TestPageIsNeverBlank: while others keep the network busy, what comes is told in its place.
+func TestPageIsNeverBlank(t *testing.T) {
+	b, s, h := open(t, Options{}, tiny.Colours(10))
+	data := halves(96, 64)
+	if code, body, _ := ask(t, "POST", h.URL+"/v1/classify", data); code != 200 { // the classes are kept
+		t.Fatalf("code %d: %s", code, body)
+	}
+	s.models.turn <- struct{}{}
+	release := sync.OnceFunc(func() { <-s.models.turn })
+	t.Cleanup(release)
+	b.give("#file", onDisk(t, "two.png", data))
+	b.shows(".classes", "green")
+	b.shows(".map .status.busy", "Looking at every place of the picture at 32 pixels")
+	b.shows("[aria-labelledby=crop-title]", "32 × 32")
+	release()
+	b.shows(".finding", "at 64 pixels")
+	b.idle()
+	b.quiet()
+}
+
 // TestPagePastesAndDrops: a picture is pasted, and another is dropped.
 func TestPagePastesAndDrops(t *testing.T) {
 	b, _, _ := open(t, Options{}, tiny.Colours(10))
@@ -257,6 +278,9 @@ func TestPageErrors(t *testing.T) {
 	for _, view := range []string{"similar", "boxes"} {
 		b.view(view)
 		b.shows("#panel", "vgg serve …")
+		if evaluate[bool](b, `[...document.querySelectorAll("#panel select")].some((e) => e.options.length === 0 && e.offsetParent !== null)`) {
+			t.Errorf("%s: a choice without options", view)
+		}
 	}
 	b.click("#samples li:first-child button") // it goes on
 	b.view("picture")
