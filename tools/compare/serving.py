@@ -162,7 +162,7 @@ def compare(o, work):
         for s in services:
             s.stop()
     text = table(services) + f"""
-{Path(o.weights).name} on {processor()}, {os.cpu_count()} cores, which the clients share; one JPEG of {o.picture.stat().st_size / 1000:.0f} kB for each request, {o.threads} threads for a pass of each service, no kept answers. Medians of {len(services[0].rounds)} rounds of {o.seconds} s, with their range. ONNX Runtime {versions[0]}, OpenVINO {versions[1]}, Pillow {versions[2]}, Python {versions[3]} (`ThreadingHTTPServer`); load average {os.getloadavg()[0]:.1f}. By `{shlex.join(["python3", "tools/compare/serving.py", *(Path(a).name if "/" in a else a for a in sys.argv[1:])])}`.
+{Path(o.weights).name} on {processor()}, {os.cpu_count()} cores, which the clients share; one JPEG of {o.picture.stat().st_size / 1000:.0f} kB for each request, {o.threads} threads for a pass of each service, no kept answers. Medians of rounds of {o.seconds} s, {len(services[0].rounds)} in all, with their range. ONNX Runtime {versions[0]}, OpenVINO {versions[1]}, Pillow {versions[2]}, Python {versions[3]} (`ThreadingHTTPServer`); load average {os.getloadavg()[0]:.1f}. By `{shlex.join(["python3", "tools/compare/serving.py", *(Path(a).name if "/" in a else a for a in sys.argv[1:])])}`.
 """
     if o.out == "-":
         print(text, end="")
