@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"compress/gzip"
 	"compress/zlib"
 	"context"
@@ -77,7 +78,7 @@ func (s *Server) keep(r *http.Request, reader io.Reader) (data []byte, release f
 			counted += more
 			if s.bodies.Add(more) > s.options.Limits.Bodies {
 				release()
-				return nil, nil, refuse(http.StatusTooManyRequests, "bodies", "the bodies of all requests have more than %s: ask again later", report.Bytes(s.options.Limits.Bodies))
+				return nil, nil, s.fullOfBodies()
 			}
 		}
 		n, err := reader.Read(buffer[len(buffer):cap(buffer)])
@@ -93,6 +94,20 @@ func (s *Server) keep(r *http.Request, reader io.Reader) (data []byte, release f
 			return nil, nil, asBody(r, err)
 		}
 	}
+}
+
+// hold counts n bytes that are made of a body among those of all bodies, until release.
+func (s *Server) hold(n int64) (release func(), err error) {
+	if s.bodies.Add(n) > s.options.Limits.Bodies {
+		s.bodies.Add(-n)
+		return nil, s.fullOfBodies()
+	}
+	return func() { s.bodies.Add(-n) }, nil
+}
+
+// fullOfBodies is the failure where bodies take as much memory as they may.
+func (s *Server) fullOfBodies() error {
+	return refuse(http.StatusTooManyRequests, "bodies", "the bodies of all requests have more than %s: ask again later", report.Bytes(s.options.Limits.Bodies))
 }
 
 // asBody returns the error of reading a body as the caller's.
@@ -143,6 +158,15 @@ func (s *Server) pictures(r *http.Request) (list []picture, release func(), err 
 			release()
 		}
 	}()
+	if kind == "multipart/form-data" || kind == "application/json" {
+		// The pictures are copies, which the text of a JSON object is in between.
+		copies, err := s.hold(2 * int64(len(data)))
+		if err != nil {
+			return nil, release, err
+		}
+		body := release
+		release = func() { copies(); body() }
+	}
 	switch {
 	case kind == "multipart/form-data":
 		list, err = formPictures(data, parameters["boundary"], s.options.Limits.Images)
@@ -167,7 +191,7 @@ func formPictures(data []byte, boundary string, most int) ([]picture, error) {
 		return nil, badRequest("a form without a boundary in its Content-Type")
 	}
 	var list []picture
-	form := multipart.NewReader(strings.NewReader(string(data)), boundary)
+	form := multipart.NewReader(bytes.NewReader(data), boundary)
 	for {
 		part, err := form.NextRawPart()
 		if errors.Is(err, io.EOF) {

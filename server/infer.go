@@ -83,6 +83,11 @@ func (s *Server) run(ctx context.Context, h *hosted, g *generation, q *inferRequ
 	if err != nil {
 		return nil, err
 	}
+	free, err := s.hold(q.copies())
+	if err != nil {
+		return nil, err
+	}
+	defer free()
 	in, err := imagesOf(q, s.options.Limits)
 	if err != nil {
 		return nil, err

@@ -137,7 +137,7 @@ func (c *serveCommand) limits() (server.Limits, error) {
 	if c.NoCache {
 		l.Answers = -1
 	}
-	l.Bodies = max(l.Bodies, 4*l.Body)
+	l.Bodies = max(l.Bodies, 8*l.Body) // with what is made of one
 	return l, nil
 }
 
