@@ -217,7 +217,7 @@ func (s *Server) activated(ctx context.Context, h *hosted, g *generation, p pict
 	if err != nil {
 		return nil, nil, err
 	}
-	h.computed(j)
+	h.stats.computed(j)
 	if !tensor.Finite(y.Data) {
 		return nil, nil, errNotFinite
 	}

@@ -112,7 +112,7 @@ func (a *answers) keep(fresh *answer) {
 // was kept: by the question and the picture, whose name stands in the response.
 func (s *Server) kept(w http.ResponseWriter, h *hosted, generation int64, question string, p picture, compute func() (kind string, body []byte, err error)) (err error) {
 	start := time.Now()
-	defer func() { h.count(start, err) }()
+	defer func() { h.stats.count(start, err) }()
 	key := keyOf(generation, fmt.Sprintf("%s\x00%s", question, p.name), p.data)
 	if kind, body := s.answers.response(key); body != nil {
 		s.metrics.answers.WithLabelValues(h.source.Name, "hit").Inc()

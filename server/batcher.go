@@ -30,8 +30,11 @@ type batcher struct {
 	queue   []*job // in order of arrival
 	images  int    // that wait: in queue, or of requests that are being decoded
 	closed  bool
+	latest  time.Duration // of the latest pass
 	wake    chan struct{} // one element: the queue has changed
 	stopped chan struct{} // closed when the last pass is over
+
+	x, y room // of passes that several requests share; of run alone
 
 	fitting sync.Mutex
 	fit     map[[2]int]int // what fits has told, by height and width
@@ -141,8 +144,12 @@ func (b *batcher) enter(n int) (*place, error) {
 // leave gives the place back.
 func (p *place) leave() {
 	p.b.mu.Lock()
-	defer p.b.mu.Unlock()
+	kept := p.images > 0
 	p.left()
+	p.b.mu.Unlock()
+	if kept {
+		p.b.poke() // nobody need wait for it
+	}
 }
 
 // left is leave for a caller that has the lock.
@@ -235,6 +242,7 @@ func (b *batcher) run() {
 		case empty && closed:
 			return
 		case empty:
+			b.x, b.y = nil, nil // nobody may come for long
 			<-b.wake
 			continue
 		}
@@ -245,38 +253,56 @@ func (b *batcher) run() {
 	}
 }
 
-// linger waits for more images of the first one's shape, until they fill a pass or the delay
-// since its arrival is over.
+// patience is the share of the latest pass's time that images wait for others whose pictures
+// are being decoded: a pass of several images takes less time for each, and the decoding would
+// take its time from the pass. A lone image waits for nothing.
+const patience = 0.25
+
+// linger waits for more images of the first one's shape, until they fill a pass, or the delay
+// since its arrival is over and nothing is being decoded for which there is patience.
 func (b *batcher) linger() {
-	if b.delay <= 0 {
-		return
-	}
-	b.mu.Lock()
-	if len(b.queue) == 0 {
-		b.mu.Unlock()
-		return
-	}
-	if b.queue[0].work != nil {
-		b.mu.Unlock()
-		return
-	}
-	until := b.queue[0].queued.Add(b.delay)
-	b.mu.Unlock()
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
+	var timer *time.Timer
+	var until, ahead time.Time
 	for {
 		b.mu.Lock()
-		full := b.closed || b.queued() >= b.most
-		b.mu.Unlock()
-		if full {
+		if len(b.queue) == 0 || b.queue[0].work != nil || b.closed || b.queued() >= b.most {
+			b.mu.Unlock()
 			return
+		}
+		now := time.Now()
+		if until.IsZero() {
+			until = b.queue[0].queued.Add(b.delay)
+			ahead = now.Add(time.Duration(patience * float64(b.latest)))
+		}
+		wait := until.Sub(now)
+		if b.decoded() {
+			wait = max(wait, ahead.Sub(now))
+		}
+		b.mu.Unlock()
+		if wait <= 0 {
+			return
+		}
+		if timer == nil {
+			timer = time.NewTimer(wait)
+			defer timer.Stop()
+		} else {
+			timer.Reset(wait)
 		}
 		select {
 		case <-timer.C:
-			return
 		case <-b.wake:
 		}
 	}
+}
+
+// decoded tells whether images have a place in the queue that aren't in it yet: their pictures
+// are being decoded. The caller has the lock.
+func (b *batcher) decoded() bool {
+	n := b.images
+	for _, j := range b.queue {
+		n -= j.place.images
+	}
+	return n > 0
 }
 
 // queued is the number of images in the queue, for a caller that has the lock.
@@ -367,6 +393,9 @@ func (b *batcher) pass() {
 	computing := start
 	err := protected(func() (err error) { computing, err = b.compute(ctx, jobs, n); return err })
 	end := time.Now()
+	b.mu.Lock()
+	b.latest = end.Sub(start)
+	b.mu.Unlock()
 	b.passed(pass{images: n, gather: computing.Sub(start), compute: end.Sub(computing), err: err})
 	for _, j := range jobs {
 		j.started, j.ended, j.batch = start, end, n
@@ -398,8 +427,8 @@ func (b *batcher) compute(ctx context.Context, jobs []*job, n int) (computing ti
 		}
 		return computing, nil
 	}
-	x := tensor.New(n, first.x.Shape[1], first.x.Shape[2], first.x.Shape[3])
-	y := tensor.New(n, first.y.Shape[1], first.y.Shape[2], first.y.Shape[3])
+	x := b.x.of(n, first.x.Shape)
+	y := b.y.of(n, first.y.Shape)
 	at := 0
 	for _, j := range jobs {
 		copy(x.Data[at:], j.x.Data)
@@ -414,6 +443,22 @@ func (b *batcher) compute(ctx context.Context, jobs []*job, n int) (computing ti
 		at += copy(j.y.Data, y.Data[at:])
 	}
 	return computing, nil
+}
+
+// room is memory for the images of a pass, which the next one uses again.
+type room []float32
+
+// of returns n images, each of the shape of those in like.
+func (r *room) of(n int, like []int) *tensor.Tensor {
+	shape := append([]int{n}, like[1:]...)
+	size := n
+	for _, d := range like[1:] {
+		size *= d
+	}
+	if len(*r) < size {
+		*r = make(room, size)
+	}
+	return &tensor.Tensor{Shape: shape, Data: (*r)[:size]}
 }
 
 // errPass is the error of a pass that didn't come to its end.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"compress/gzip"
 	"compress/zlib"
 	"context"
@@ -29,7 +30,11 @@ func (s *Server) bodyUpTo(r *http.Request, limit int64) (data []byte, release fu
 		return nil, nil, refuse(http.StatusRequestEntityTooLarge, "body", "a body of %s, the most is %s", report.Bytes(r.ContentLength), report.Bytes(limit))
 	}
 	var reader io.Reader = &countedReader{r: r.Body, left: limit, limit: limit, what: "body"}
-	switch encoding := strings.ToLower(r.Header.Get("Content-Encoding")); encoding {
+	header, err := oneHeader(r, "Content-Encoding")
+	if err != nil {
+		return nil, nil, err
+	}
+	switch encoding := strings.ToLower(header); encoding {
 	case "", "identity":
 	case "gzip":
 		z, err := gzip.NewReader(reader)
@@ -49,6 +54,15 @@ func (s *Server) bodyUpTo(r *http.Request, limit int64) (data []byte, release fu
 	return s.keep(r, reader)
 }
 
+// oneHeader returns a header that says how a body is read, which may stand once.
+func oneHeader(r *http.Request, name string) (string, error) {
+	values := r.Header.Values(name)
+	if len(values) > 1 {
+		return "", badRequest("the header %s stands %d times, want once", name, len(values))
+	}
+	return r.Header.Get(name), nil
+}
+
 // keep reads all of reader into memory that it counts among that of all bodies.
 func (s *Server) keep(r *http.Request, reader io.Reader) (data []byte, release func(), err error) {
 	var counted int64
@@ -64,7 +78,7 @@ func (s *Server) keep(r *http.Request, reader io.Reader) (data []byte, release f
 			counted += more
 			if s.bodies.Add(more) > s.options.Limits.Bodies {
 				release()
-				return nil, nil, refuse(http.StatusTooManyRequests, "bodies", "the bodies of all requests have more than %s: ask again later", report.Bytes(s.options.Limits.Bodies))
+				return nil, nil, s.fullOfBodies()
 			}
 		}
 		n, err := reader.Read(buffer[len(buffer):cap(buffer)])
@@ -80,6 +94,20 @@ func (s *Server) keep(r *http.Request, reader io.Reader) (data []byte, release f
 			return nil, nil, asBody(r, err)
 		}
 	}
+}
+
+// hold counts n bytes that are made of a body among those of all bodies, until release.
+func (s *Server) hold(n int64) (release func(), err error) {
+	if s.bodies.Add(n) > s.options.Limits.Bodies {
+		s.bodies.Add(-n)
+		return nil, s.fullOfBodies()
+	}
+	return func() { s.bodies.Add(-n) }, nil
+}
+
+// fullOfBodies is the failure where bodies take as much memory as they may.
+func (s *Server) fullOfBodies() error {
+	return refuse(http.StatusTooManyRequests, "bodies", "the bodies of all requests have more than %s: ask again later", report.Bytes(s.options.Limits.Bodies))
 }
 
 // asBody returns the error of reading a body as the caller's.
@@ -130,6 +158,15 @@ func (s *Server) pictures(r *http.Request) (list []picture, release func(), err 
 			release()
 		}
 	}()
+	if kind == "multipart/form-data" || kind == "application/json" {
+		// The pictures are copies, which the text of a JSON object is in between.
+		copies, err := s.hold(2 * int64(len(data)))
+		if err != nil {
+			return nil, release, err
+		}
+		body := release
+		release = func() { copies(); body() }
+	}
 	switch {
 	case kind == "multipart/form-data":
 		list, err = formPictures(data, parameters["boundary"], s.options.Limits.Images)
@@ -154,7 +191,7 @@ func formPictures(data []byte, boundary string, most int) ([]picture, error) {
 		return nil, badRequest("a form without a boundary in its Content-Type")
 	}
 	var list []picture
-	form := multipart.NewReader(strings.NewReader(string(data)), boundary)
+	form := multipart.NewReader(bytes.NewReader(data), boundary)
 	for {
 		part, err := form.NextRawPart()
 		if errors.Is(err, io.EOF) {

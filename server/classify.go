@@ -124,7 +124,7 @@ func classifier(m *vgg.Model) error {
 // scores returns the scores of the classes for the central crop of a picture.
 func (s *Server) scores(ctx context.Context, h *hosted, g *generation, data []byte, scale int) (scores []float32, err error) {
 	start := time.Now()
-	defer func() { h.count(start, err) }()
+	defer func() { h.stats.count(start, err) }()
 	key := keyOf(g.number, fmt.Sprintf("scores %d", scale), data)
 	if kept := s.answers.get(key); kept != nil {
 		s.metrics.answers.WithLabelValues(h.source.Name, "hit").Inc()
@@ -146,7 +146,7 @@ func (s *Server) scores(ctx context.Context, h *hosted, g *generation, data []by
 	if err != nil {
 		return nil, err
 	}
-	h.computed(j)
+	h.stats.computed(j)
 	if !tensor.Finite(j.y.Data) {
 		return nil, errNotFinite
 	}
@@ -154,21 +154,6 @@ func (s *Server) scores(ctx context.Context, h *hosted, g *generation, data []by
 	h.stats.add("cache_miss", time.Since(start))
 	s.answers.put(key, j.y.Data)
 	return j.y.Data, nil
-}
-
-// count adds a request for images to the model's statistics.
-func (h *hosted) count(start time.Time, err error) {
-	kind := "success"
-	if err != nil {
-		kind = "fail"
-	}
-	h.stats.add(kind, time.Since(start))
-}
-
-// computed adds the times of a job to the model's statistics.
-func (h *hosted) computed(j *job) {
-	h.stats.add("queue", j.started.Sub(j.queued))
-	h.stats.add("compute_infer", j.ended.Sub(j.started))
 }
 
 // queryOf returns the parameters of an address. Others than the known ones are an error.

@@ -30,7 +30,7 @@ func (s *Server) draw(w http.ResponseWriter, r *http.Request, h *hosted, form st
 	defer free()
 	start := time.Now()
 	a, png, err := compute(r.Context(), p)
-	h.count(start, err)
+	h.stats.count(start, err)
 	if err != nil {
 		return err
 	}

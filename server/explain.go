@@ -102,7 +102,7 @@ func (s *Server) explained(ctx context.Context, h *hosted, g *generation, p pict
 	if err != nil {
 		return "", nil, notFinite(err)
 	}
-	h.computed(j)
+	h.stats.computed(j)
 	if draw {
 		var b bytes.Buffer
 		if err := a.Heatmap(im, p.name, "the model").EncodePNG(&b); err != nil {

@@ -49,10 +49,11 @@ func (s *Server) features(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer free()
+	way := descriptors{h.source.Name, g.number, g.batcher, describer, question, h.stats}
 	results := make([]featuresAnswer, len(list))
 	for i, p := range list {
 		results[i].File = p.name
-		x, err := s.described(r.Context(), h, g, describer, question, p.data)
+		x, err := way.of(r.Context(), s, p.data, nil)
 		if err == nil {
 			results[i].Descriptor = x
 			continue
@@ -115,43 +116,66 @@ func (g *generation) describer(query url.Values) (*transfer.Describer, string, e
 	return d, fmt.Sprintf("descriptor %q %v %+v", net.Layer, scales, o), nil
 }
 
-// described returns the descriptor of a picture.
-func (s *Server) described(ctx context.Context, h *hosted, g *generation, d *transfer.Describer, question string, data []byte) (x []float32, err error) {
+// descriptors is a way to describe pictures: one of a model, or the index's.
+type descriptors struct {
+	label     string // in metrics
+	number    int64  // of the reading of the weights
+	batcher   *batcher
+	describer *transfer.Describer
+	question  string
+	stats     *statistics // nil: none are kept
+}
+
+// of returns the descriptor of a picture, computed or kept. use, if it isn't nil, is called with
+// it in the same turn.
+func (d descriptors) of(ctx context.Context, s *Server, data []byte, use func(context.Context, []float32) error) (x []float32, err error) {
 	start := time.Now()
-	defer func() { h.count(start, err) }()
-	key := keyOf(g.number, question, data)
-	if kept := s.answers.get(key); kept != nil {
-		s.metrics.answers.WithLabelValues(h.source.Name, "hit").Inc()
-		h.stats.add("cache_hit", time.Since(start))
-		return kept, nil
+	defer func() { d.stats.count(start, err) }()
+	key := keyOf(d.number, d.question, data)
+	x = s.answers.get(key)
+	result := "miss"
+	if x != nil {
+		result = "hit"
 	}
-	place, err := g.batcher.enter(1)
-	if err != nil {
-		return nil, err
-	}
-	defer place.leave()
-	images, release, err := s.decodeWays(ctx, d.Orients(), data)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	for _, im := range images {
-		if err := s.fitsDescriber(d, im); err != nil {
+	var images map[preprocess.Orient]*preprocess.Image
+	if x == nil || use != nil {
+		place, err := d.batcher.enter(1)
+		if err != nil {
 			return nil, err
 		}
+		defer place.leave()
+		if x == nil {
+			var release func()
+			if images, release, err = s.decodeWays(ctx, d.describer.Orients(), data); err != nil {
+				return nil, err
+			}
+			defer release()
+			for _, im := range images {
+				if err := s.fitsDescriber(d.describer, im); err != nil {
+					return nil, err
+				}
+			}
+			d.stats.add("compute_input", time.Since(start))
+		}
+		j, err := d.batcher.alone(ctx, place, func(ctx context.Context) (err error) {
+			if x == nil {
+				x, err = d.describer.Describe(ctx, images)
+			}
+			if err == nil && use != nil {
+				err = use(ctx, x)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, notFinite(err)
+		}
+		d.stats.computed(j)
 	}
-	h.stats.add("compute_input", time.Since(start))
-	j, err := g.batcher.alone(ctx, place, func(ctx context.Context) (err error) {
-		x, err = d.Describe(ctx, images)
-		return err
-	})
-	if err != nil {
-		return nil, notFinite(err)
+	s.metrics.answers.WithLabelValues(d.label, result).Inc()
+	d.stats.add("cache_"+result, time.Since(start))
+	if result == "miss" {
+		s.answers.put(key, x)
 	}
-	h.computed(j)
-	s.metrics.answers.WithLabelValues(h.source.Name, "miss").Inc()
-	h.stats.add("cache_miss", time.Since(start))
-	s.answers.put(key, x)
 	return x, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 
@@ -13,7 +14,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/verydeep/vgg/internal/oip"
-	"github.com/verydeep/vgg/report"
 )
 
 // grpcService is the protocol's service. Its methods are addresses below it.
@@ -54,11 +54,11 @@ func unary[Q, A any](s *Server, method string, answer func(context.Context, *Q) 
 	address := grpcService + method
 	handler := connect.NewUnaryHandler(address, func(ctx context.Context, q *connect.Request[Q]) (*connect.Response[A], error) {
 		if m, ok := any(q.Msg).(proto.Message); ok {
-			n := int64(proto.Size(m))
-			defer s.bodies.Add(-n)
-			if s.bodies.Add(n) > s.options.Limits.Bodies {
-				return nil, s.grpcFailure(ctx, refuse(http.StatusTooManyRequests, "bodies", "the bodies of all requests have more than %s: ask again later", report.Bytes(s.options.Limits.Bodies)))
+			free, err := s.hold(int64(proto.Size(m)))
+			if err != nil {
+				return nil, s.grpcFailure(ctx, err)
 			}
+			defer free()
 		}
 		a, err := answer(ctx, q.Msg)
 		if err != nil {
@@ -68,8 +68,43 @@ func unary[Q, A any](s *Server, method string, answer func(context.Context, *Q) 
 	}, connect.WithReadMaxBytes(int(s.options.Limits.Body)))
 	s.mux.Handle("POST "+address, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		about(r).endpoint = address
+		body := &heldBody{ReadCloser: r.Body, server: s, ctx: r.Context()}
+		defer func() { s.bodies.Add(-body.held) }()
+		for _, name := range []string{"Grpc-Encoding", "Content-Encoding"} {
+			if encoding := r.Header.Get(name); encoding != "" && encoding != "identity" {
+				body.hold(s.options.Limits.Body) // of which it may become so much
+			}
+		}
+		r.Body = body
 		handler.ServeHTTP(w, r)
 	}))
+}
+
+// heldBody is a body whose bytes count among those of all bodies from the moment they come.
+type heldBody struct {
+	io.ReadCloser
+	server *Server
+	ctx    context.Context
+	held   int64
+	err    error // why no more is read
+}
+
+func (b *heldBody) hold(n int64) {
+	b.held += n
+	if b.server.bodies.Add(n) > b.server.options.Limits.Bodies && b.err == nil {
+		b.err = b.server.grpcFailure(b.ctx, b.server.fullOfBodies())
+	}
+}
+
+func (b *heldBody) Read(p []byte) (int, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	n, err := b.ReadCloser.Read(p)
+	if b.hold(int64(n)); b.err != nil {
+		return 0, b.err
+	}
+	return n, err
 }
 
 // grpcFailure returns an error with the code of gRPC that its code of HTTP stands for.

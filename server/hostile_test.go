@@ -11,7 +11,11 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/verydeep/vgg/internal/oip"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
@@ -84,6 +88,12 @@ func TestHostile(t *testing.T) {
 	for _, place := range append(places, "/v2/models/tiny/infer", "/v2/repository/index") {
 		code, body, _ := ask(t, "POST", h.URL+place, bomb.Bytes(), "Content-Encoding", "gzip")
 		refused(t, code, body, 413, "after its compression")
+	}
+	for header, places := range map[string][]string{"Content-Encoding": append(places, "/v2/models/tiny/infer"), "Inference-Header-Content-Length": {"/v2/models/tiny/infer"}} {
+		for _, place := range places { // one would be heeded, the other ignored
+			code, body, _ := ask(t, "POST", h.URL+place, vggtest.PNG(40, 40, vggtest.Noise(1)), header, "0", header, "0")
+			refused(t, code, body, 400, "stands 2 times")
+		}
 	}
 	for _, name := range []string{"../../etc/passwd", "..", ".", "/etc/passwd", `..\..\x`, "tiny/../tiny", "tiny\x00", strings.Repeat("x", 5000), "%2e%2e"} {
 		escaped := url.PathEscape(name)
@@ -163,4 +173,55 @@ func TestQueryParameters(t *testing.T) {
 	if asked < 40 {
 		t.Errorf("%d parameters asked", asked)
 	}
+}
+
+// TestBodiesInMemory: what is made of bodies counts among them, over gRPC from the first byte on,
+// and is given back.
+func TestBodiesInMemory(t *testing.T) {
+	const most = 200 << 10
+	s, h := serve(t, Options{Limits: Limits{Body: 100 << 10, Bodies: most}}, tiny.Random(16, 1))
+	side := s.models.models["tiny"].current.model.Net.Options().Input
+	values := strings.Repeat("0.00000,", 3*side*side-1) + "0.00000"
+	list := fmt.Sprintf(`{"inputs":[{"name":"input","datatype":"FP32","shape":[1,3,%d,%[1]d],"data":[%s]}]}`, side, values)
+	padded := list[:len(list)-2] + strings.Repeat(" ", 1000) + list[len(list)-2:]
+	infer := "/v2/models/tiny/infer"
+	wide := strings.Replace(list, "0.00000,", "0."+strings.Repeat("0", 40<<10)+",", 1)
+	message, err := proto.Marshal(&oip.ModelInferRequest{ModelName: "tiny", Inputs: []*oip.ModelInferRequest_InferInputTensor{{Name: "input", Datatype: "FP32", Shape: []int64{1, 3, int64(side), int64(side)}}}, RawInputContents: [][]byte{make([]byte, 12*side*side)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	z.Write(message)
+	z.Close()
+	grpc := grpcService + "ModelInfer"
+	held := int64(0) // by others
+	for _, c := range []struct {
+		what, place string
+		body        []byte
+		header      []string
+		others      int64
+		code        int
+	}{
+		{"JSON", infer, []byte(padded), nil, 0, 200},
+		{"a long JSON", infer, []byte(wide), nil, 0, 429},
+		{"a message", grpc, message, []string{"Content-Type", "application/proto"}, 0, 200},
+		{"a message beside others", grpc, message, []string{"Content-Type", "application/proto"}, most - 100, 429},
+		{"a compressed message", grpc, zipped.Bytes(), []string{"Content-Type", "application/proto", "Content-Encoding", "gzip"}, 0, 200},
+		{"a compressed message beside others", grpc, zipped.Bytes(), []string{"Content-Type", "application/proto", "Content-Encoding", "gzip"}, most - 90<<10, 429},
+	} {
+		s.bodies.Add(c.others)
+		code, body, _ := ask(t, "POST", h.URL+c.place, c.body, c.header...)
+		if code != c.code {
+			t.Errorf("%s: code %d, want %d: %.200s", c.what, code, c.code, body)
+		}
+		s.bodies.Add(-c.others)
+	}
+	for range 100 { // an answer is there before its request's end
+		if held = s.bodies.Load(); held == 0 {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	t.Errorf("%d bytes are still counted", held)
 }

@@ -259,47 +259,15 @@ func (s *Server) similar(w http.ResponseWriter, r *http.Request) error {
 
 // searched returns the rows that are the most similar to a picture.
 func (s *Server) searched(ctx context.Context, o *opened, data []byte, top int) (found []transfer.Match, err error) {
-	place, err := o.batcher.enter(1)
-	if err != nil {
-		return nil, err
-	}
-	defer place.leave()
-	key := keyOf(o.number, "similar", data)
-	x := s.answers.get(key)
-	work := func(ctx context.Context) error {
+	way := descriptors{label: indexLabel, number: o.number, batcher: o.batcher, describer: o.describer, question: "similar"}
+	_, err = way.of(ctx, s, data, func(ctx context.Context, x []float32) error {
 		best, _, err := o.d.Search(ctx, x, min(top, o.d.Len()), transfer.SearchOptions{})
 		if err == nil {
 			found = best[0]
 		}
 		return err
-	}
-	if x != nil {
-		s.metrics.answers.WithLabelValues(indexLabel, "hit").Inc()
-		_, err = o.batcher.alone(ctx, place, work)
-		return found, err
-	}
-	images, release, err := s.decodeWays(ctx, o.describer.Orients(), data)
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	for _, im := range images {
-		if err := s.fitsDescriber(o.describer, im); err != nil {
-			return nil, err
-		}
-	}
-	_, err = o.batcher.alone(ctx, place, func(ctx context.Context) (err error) {
-		if x, err = o.describer.Describe(ctx, images); err != nil {
-			return err
-		}
-		return work(ctx)
 	})
-	if err != nil {
-		return nil, notFinite(err)
-	}
-	s.metrics.answers.WithLabelValues(indexLabel, "miss").Inc()
-	s.answers.put(key, x)
-	return found, nil
+	return found, err
 }
 
 // mostCompared is the most products of numbers that a request for near-duplicates may take.

@@ -54,12 +54,17 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
+	length, err := oneHeader(r, "Inference-Header-Content-Length")
+	if err != nil {
+		discard(r)
+		return err
+	}
 	body, free, err := s.body(r)
 	if err != nil {
 		return err
 	}
 	defer free()
-	q, err := decodeInfer(body, r.Header.Get("Inference-Header-Content-Length"))
+	q, err := decodeInfer(body, length)
 	if err != nil {
 		return err
 	}
@@ -73,11 +78,16 @@ func (s *Server) infer(w http.ResponseWriter, r *http.Request) error {
 // run computes the outputs of a request.
 func (s *Server) run(ctx context.Context, h *hosted, g *generation, q *inferRequest) (response *inferResponse, err error) {
 	start := time.Now()
-	defer func() { h.count(start, err) }()
+	defer func() { h.stats.count(start, err) }()
 	outputs, err := wanted(g.model, q)
 	if err != nil {
 		return nil, err
 	}
+	free, err := s.hold(q.copies())
+	if err != nil {
+		return nil, err
+	}
+	defer free()
 	in, err := imagesOf(q, s.options.Limits)
 	if err != nil {
 		return nil, err
@@ -102,7 +112,7 @@ func (s *Server) run(ctx context.Context, h *hosted, g *generation, q *inferRequ
 	if err != nil {
 		return nil, err
 	}
-	h.computed(j)
+	h.stats.computed(j)
 	computed := time.Now()
 	if !tensor.Finite(j.y.Data) {
 		return nil, errNotFinite

@@ -193,7 +193,7 @@ func (s *Server) located(ctx context.Context, h *hosted, g *generation, l *local
 	if err != nil {
 		return "", nil, notFinite(err)
 	}
-	h.computed(j)
+	h.stats.computed(j)
 	if !draw {
 		body, err = jsonBody(out)
 		return "application/json", body, err

@@ -1,7 +1,9 @@
 package server
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/verydeep/vgg"
 )
@@ -198,9 +200,12 @@ var errNoLoading = refuse(http.StatusForbidden, "load", "models can't be loaded 
 
 // loadModel loads or reloads a model that the service was started with.
 func (s *Server) loadModel(w http.ResponseWriter, r *http.Request) error {
-	discard(r)
 	if !s.options.AllowLoad {
+		discard(r)
 		return errNoLoading
+	}
+	if err := s.loading(r); err != nil {
+		return err
 	}
 	h, err := s.models.find(r.PathValue("model"))
 	if err != nil {
@@ -212,6 +217,29 @@ func (s *Server) loadModel(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusServiceUnavailable, "load", "model %s can't be read: the log of the service says why", h.source.Name)
 	}
 	writeJSON(w, http.StatusOK, map[string]any{})
+	return nil
+}
+
+// loading reads the body of a request to load a model. Its parameters could bring a configuration
+// or files of their own, which isn't offered, and isn't ignored in silence.
+func (s *Server) loading(r *http.Request) error {
+	body, free, err := s.body(r)
+	if err != nil {
+		return err
+	}
+	defer free()
+	if len(body) == 0 {
+		return nil
+	}
+	var q struct {
+		Parameters map[string]any `json:"parameters"`
+	}
+	if err := decodeJSON(body, &q); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(q.Parameters)) {
+		return badRequest("parameter %q: a model is loaded as the service was started with it, want none", abbreviated(name))
+	}
 	return nil
 }
 

@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -45,10 +47,12 @@ func onDisk(t *testing.T, name string, data []byte) string {
 	return path
 }
 
-// open serves a model with the pictures to try, and opens the page.
+// open serves a model with the pictures to try, and opens the page. No request is too slow,
+// however busy the machine is.
 func open(t *testing.T, o Options, m *vgg.Model) (*tab, *Server, *httptest.Server) {
 	t.Helper()
 	o.Samples = trySamples()
+	o.Limits.Time, o.Limits.TeachTime = time.Hour, time.Hour
 	s, h := serve(t, o, m)
 	return browse(t, h.URL+"/"), s, h
 }
@@ -130,6 +134,26 @@ func TestPagePicture(t *testing.T) {
 	b.shows("#caption", "red, 64 × 48")
 	b.idle()
 	has(t, "classes of red", b.text(".classes tr:first-child"), "red")
+	b.quiet()
+}
+
+// TestPageIsNeverBlank: while others keep the network busy, what comes is told in its place.
+func TestPageIsNeverBlank(t *testing.T) {
+	b, s, h := open(t, Options{}, tiny.Colours(10))
+	data := halves(96, 64)
+	if code, body, _ := ask(t, "POST", h.URL+"/v1/classify", data); code != 200 { // the classes are kept
+		t.Fatalf("code %d: %s", code, body)
+	}
+	s.models.turn <- struct{}{}
+	release := sync.OnceFunc(func() { <-s.models.turn })
+	t.Cleanup(release)
+	b.give("#file", onDisk(t, "two.png", data))
+	b.shows(".classes", "green")
+	b.shows(".map .status.busy", "Looking at every place of the picture at 32 pixels")
+	b.shows("[aria-labelledby=crop-title]", "32 × 32")
+	release()
+	b.shows(".finding", "at 64 pixels")
+	b.idle()
 	b.quiet()
 }
 
@@ -254,6 +278,9 @@ func TestPageErrors(t *testing.T) {
 	for _, view := range []string{"similar", "boxes"} {
 		b.view(view)
 		b.shows("#panel", "vgg serve …")
+		if evaluate[bool](b, `[...document.querySelectorAll("#panel select")].some((e) => e.options.length === 0 && e.offsetParent !== null)`) {
+			t.Errorf("%s: a choice without options", view)
+		}
 	}
 	b.click("#samples li:first-child button") // it goes on
 	b.view("picture")

@@ -140,6 +140,11 @@ func TestPageTraining(t *testing.T) {
 	b.until(`document.body.dataset.view === "training"`)
 	has(t, "the figures", b.text(".figures"), "running", "about", "0.01", "32")
 	b.until(`document.querySelectorAll(".plot canvas").length >= 2`)
+	evaluate[bool](b, `(import("./dom.js").then((dom) => { window.spans = [59, 61, 796, 7261].map(dom.span).join(", ") }), true)`)
+	b.until(`window.spans`)
+	if spans := evaluate[string](b, `window.spans`); spans != "59\u00a0s, 1\u00a0min 1\u00a0s, 13\u00a0min, 2\u00a0h 1\u00a0min" {
+		t.Errorf("times of %q", spans)
+	}
 	r.log(`{"kind":"epoch","epoch":1,"iterations":25,"train_loss":0.2,"loss":0.3,"top1_error":0.25,"top5_error":0.05,"learning_rate":0.01,"seconds":12,"wait_seconds":0,"best":true,"mistakes":[{"file":"rose/7.jpg","class":"rose","predicted":"tulip","probability":0.93}]}`)
 	for i := 25; i < 40; i++ {
 		r.log(iteration(i + 1))

@@ -95,7 +95,7 @@ func (s *Server) preprocessed(ctx context.Context, h *hosted, g *generation, dat
 		if err != nil {
 			return nil, err
 		}
-		h.computed(j)
+		h.stats.computed(j)
 		if !tensor.Finite(j.y.Data) {
 			return nil, errNotFinite
 		}

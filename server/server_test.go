@@ -63,7 +63,7 @@ func ask(t *testing.T, method, url string, body []byte, header ...string) (int, 
 		if header[i] == "Host" {
 			r.Host = header[i+1]
 		}
-		r.Header.Set(header[i], header[i+1])
+		r.Header.Add(header[i], header[i+1])
 	}
 	w, err := http.DefaultClient.Do(r)
 	if err != nil {
@@ -689,6 +689,10 @@ func TestLoadAndUnload(t *testing.T) {
 	_, body, _ = ask(t, "POST", h.URL+"/v2/repository/index", nil)
 	if !strings.Contains(string(body), "UNAVAILABLE") {
 		t.Errorf("got %s", body)
+	}
+	for _, brought := range []string{`{"parameters":{"config":"{}"}}`, `{"parameters":{"file:1/model.onnx":"AAAA"}}`} {
+		code, body, _ := ask(t, "POST", h.URL+"/v2/repository/models/tiny/load", []byte(brought))
+		refused(t, code, body, 400, "parameter")
 	}
 	if code, body, _ := ask(t, "POST", h.URL+"/v2/repository/models/tiny/load", nil); code != 200 {
 		t.Fatalf("code %d: %s", code, body)

@@ -60,8 +60,11 @@ func (s *statistics) pass(p pass) {
 	s.last = time.Now()
 }
 
-// add counts an event of a kind of statisticsKinds.
+// add counts an event of a kind of statisticsKinds. Statistics that are nil keep nothing.
 func (s *statistics) add(kind string, d time.Duration) {
+	if s == nil {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.sums == nil {
@@ -70,6 +73,21 @@ func (s *statistics) add(kind string, d time.Duration) {
 	sum := s.sums[kind]
 	sum.add(d)
 	s.sums[kind] = sum
+}
+
+// count adds a request for images.
+func (s *statistics) count(start time.Time, err error) {
+	kind := "success"
+	if err != nil {
+		kind = "fail"
+	}
+	s.add(kind, time.Since(start))
+}
+
+// computed adds the times of a job.
+func (s *statistics) computed(j *job) {
+	s.add("queue", j.started.Sub(j.queued))
+	s.add("compute_infer", j.ended.Sub(j.started))
 }
 
 // modelStatistics is the answer about a model.

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -156,7 +157,7 @@ func (s *Server) lessons(r *http.Request) (classes []teach.Class, free func(), e
 		}
 	}()
 	places, names, count := map[string]int{}, map[string]bool{}, 0
-	form := multipart.NewReader(strings.NewReader(string(data)), parameters["boundary"])
+	form := multipart.NewReader(bytes.NewReader(data), parameters["boundary"])
 	for {
 		part, err := form.NextRawPart()
 		if errors.Is(err, io.EOF) {

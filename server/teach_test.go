@@ -294,6 +294,30 @@ func TestPageTeach(t *testing.T) {
 	b.quiet()
 }
 
+// TestPageTeachShowsMistakes: a picture in the wrong class is shown with what it was taken for.
+func TestPageTeachShowsMistakes(t *testing.T) {
+	b, _, _ := open(t, Options{AllowTeach: true}, tiny.Random(16, 1))
+	b.view("teach")
+	stray := vggtest.PNG(60, 50, vggtest.Plain(color.RGBA{10, 30, 190, 255}))
+	for card, files := range [][][]byte{append(reds(6), stray), blues(6)} {
+		var paths []string
+		for i, f := range files {
+			paths = append(paths, onDisk(t, fmt.Sprintf("%d.png", i), f))
+		}
+		at := fmt.Sprintf(".lesson:nth-child(%d) ", card+1)
+		b.give(at+"input[type=file]", paths...)
+		b.shows(at, fmt.Sprintf("%d pictures", len(files)))
+		b.typed(at+"input[type=text]", []string{"warm", "cold"}[card])
+	}
+	b.press("Teach")
+	b.shows(".taught figcaption", "is warm")
+	b.until(`document.querySelector(".taught figure img").naturalWidth === 60`)
+	if name := evaluate[string](b, `document.querySelector(".taught figure img").alt`); name != "6.png" {
+		t.Errorf("the picture that was taken for something else is %q, want 6.png", name)
+	}
+	b.quiet()
+}
+
 // TestPageTeachesSamples: one button fills in built-in pictures, another teaches.
 func TestPageTeachesSamples(t *testing.T) {
 	b, _, h := open(t, Options{AllowTeach: true}, tiny.Random(16, 1))

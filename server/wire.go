@@ -54,6 +54,17 @@ type wireOutput struct {
 	Parameters map[string]any `json:"parameters"`
 }
 
+// copies is the most memory that the request's inputs take beside its body: a tensor has as
+// many bytes as it came in, or, of a number and a comma, twice as many. The JSON itself is there
+// twice more.
+func (r *inferRequest) copies() int64 {
+	n := 0
+	for _, t := range r.Inputs {
+		n += len(t.raw) + 4*len(t.Data)
+	}
+	return int64(n)
+}
+
 // images are the images of a request: tensors, or encoded pictures.
 type images struct {
 	x        *tensor.Tensor

@@ -137,7 +137,7 @@ func (c *serveCommand) limits() (server.Limits, error) {
 	if c.NoCache {
 		l.Answers = -1
 	}
-	l.Bodies = max(l.Bodies, 4*l.Body)
+	l.Bodies = max(l.Bodies, 8*l.Body) // with what is made of one
 	return l, nil
 }
 
@@ -288,9 +288,26 @@ func (c *serveCommand) admin() (*http.Server, error) {
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	h := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	h := &http.Server{Handler: local(mux), ReadHeaderTimeout: 5 * time.Second}
 	go h.Serve(l)
 	return h, nil
+}
+
+// local refuses what a page of another site makes a browser on this machine ask for: by a name
+// of its own that leads here, or from afar.
+func local(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		site := r.Header.Get("Sec-Fetch-Site")
+		if host != "localhost" && !net.ParseIP(strings.Trim(host, "[]")).IsLoopback() || site == "cross-site" || site == "same-site" {
+			http.Error(w, "profiles are for this machine's own programs", http.StatusForbidden)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // listenAndServe answers requests until the end of the command, and then ends what it has

@@ -138,6 +138,25 @@ func TestServeLatestRun(t *testing.T) {
 			t.Errorf("profiles at %s: code %d, want %d", address, answer.StatusCode, want)
 		}
 	}
+	for header, value := range map[string]string{"Host": "rebound.example", "Sec-Fetch-Site": "cross-site"} {
+		r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+admin+"/debug/pprof/goroutine?debug=1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header == "Host" {
+			r.Host = value
+		} else {
+			r.Header.Set(header, value)
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != http.StatusForbidden {
+			t.Errorf("profiles for a page of another site, %s %s: code %d, want 403", header, value, answer.StatusCode)
+		}
+	}
 	code, names := send(t, http.DefaultClient, s.address+"/v1/classify", vggtest.PNG(40, 40, vggtest.Plain(vggtest.Red)),
 		"Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "X-Request-Id", "mine-7")
 	if code != 200 || len(names) == 0 || names[0] != "red" {

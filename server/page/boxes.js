@@ -25,6 +25,7 @@ async function refresh() {
   answer = null;
   table.replaceChildren();
   emit("draw");
+  controls.hidden = scale.options.length === 0; // nothing to choose before the first answer
   if (!state.picture) {
     say(line, "Choose a picture: the boxes of its objects come here.");
     return;
@@ -35,6 +36,7 @@ async function refresh() {
     say(line, answer.boxes.length ? "" : "No box.");
     list();
     offer(answer.scales[0]);
+    controls.hidden = false;
   } catch (e) {
     if (e.code === 501) say(line, "No localisation network is served: vgg serve … --localiser boxes.safetensors adds one, which vgg localize train makes.");
     else tell(line, e);

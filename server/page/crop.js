@@ -22,13 +22,17 @@ export function describe(a) {
 }
 
 export async function start(signal) {
+  canvas.width = canvas.height = 1; // nothing of the picture before
+  canvas.setAttribute("aria-label", "Where the crop comes");
+  text.textContent = "";
+  say(line, "Preprocessing the picture …", "busy");
+  root.hidden = false;
   try {
     const a = await look("v1/preprocess" + query({model: state.model}), state.picture.file, signal);
     await onCanvas(canvas, a.picture);
     canvas.setAttribute("aria-label", `The crop of ${a.side} × ${a.side} pixels that the network sees of ${state.picture.name}`);
     text.textContent = describe(a)[0].toUpperCase() + describe(a).slice(1) + ".";
     say(line, "");
-    root.hidden = false;
   } catch (e) {
     tell(line, e);
   }

@@ -16,6 +16,9 @@ function load() {
 const scheme = matchMedia("(prefers-color-scheme: dark)");
 const colour = (name) => getComputedStyle(document.body).getPropertyValue(name).trim();
 
+// wholes are the distances of the marks of iterations and epochs, of which there are no halves.
+const wholes = Array.from({length: 10}, (_, i) => [1, 2, 5].map((n) => n * 10 ** i)).flat();
+
 /** top is where an axis ends: the first few values of a run, which may be huge, don't set it. */
 function top(series, high) {
   const all = series.flat().filter((v) => v !== null && v !== undefined).sort((a, b) => a - b);
@@ -57,7 +60,7 @@ export class Curves {
       cursor: {y: false, points: {size: 6}},
       legend: {live: true},
       scales: {x: {time: false}, y: o.log ? {distr: 3} : {range: (u, low, high) => [Math.min(0, low), top(u.data.slice(1), high)]}},
-      axes: [{...axis, size: 32}, {...axis, size: 56, values: (u, list) => list.map((v) => v === null ? "" : (o.ticks ?? o.format ?? ((y) => number(y, 3)))(v))}],
+      axes: [{...axis, size: 32, incrs: wholes}, {...axis, size: 56, values: (u, list) => list.map((v) => v === null ? "" : (o.ticks ?? o.format ?? ((y) => number(y, 3)))(v))}],
       series: [{label: o.x}, ...o.series.map((s) => ({
         label: s.label, stroke: colour(s.colour), width: s.width ?? 1.5, dash: s.dash, spanGaps: true, points: {show: s.points ?? false, size: 4, fill: colour(s.colour)},
         value: (u, v) => v === null || v === undefined ? "–" : o.format ? o.format(v) : number(v, 4),

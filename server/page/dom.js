@@ -34,13 +34,11 @@ export function number(v, digits = 4) {
   return size >= 1e6 || size < 1e-3 ? v.toExponential(digits - 2) : String(Number(v.toPrecision(digits)));
 }
 
-/** span writes a time of seconds as a person says it. */
+/** span writes a time of seconds as a person says it; a line never ends before a unit. */
 export function span(seconds) {
   if (!Number.isFinite(seconds)) return "–";
-  const s = Math.round(seconds);
-  if (s < 60) return `${s} s`;
-  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
-  return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  const s = Math.round(seconds), text = s < 60 ? `${s} s` : s < 600 ? `${Math.floor(s / 60)} min ${s % 60} s` : s < 3600 ? `${Math.floor(s / 60)} min` : `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  return text.replaceAll(/(\d) /g, "$1\u00a0");
 }
 
 export const plural = (n, one, many = one + "s") => `${n.toLocaleString("en")} ${n === 1 ? one : many}`;

@@ -98,7 +98,13 @@ export async function start(list, signal) {
     await method();
     return;
   }
-  await fetchMap(base, wanted.class, signal, list.length);
+  say(line, looking(), "busy");
+  try {
+    await fetchMap(base, wanted.class, signal, list.length);
+  } catch (e) {
+    tell(line, e);
+    return;
+  }
   wanted.scale = scales.includes(before) ? before : 2 * base;
   choice();
   await ask();
@@ -117,6 +123,9 @@ function choice() {
   for (const f of listeners) f(wanted.class);
 }
 
+/** looking says what is being computed. */
+const looking = () => scored() ? `Looking at every place of the picture at ${wanted.scale} pixels …` : `Asking what changes the score, at ${wanted.scale} pixels …`;
+
 /** ask shows the wanted map, and what there is until it has come. */
 async function ask() {
   const signal = latest.next();
@@ -125,7 +134,7 @@ async function ask() {
     say(line, "");
     return;
   }
-  say(line, scored() ? `Looking at every place of the picture at ${wanted.scale} pixels …` : `Asking what changes the score, at ${wanted.scale} pixels …`, "busy");
+  say(line, looking(), "busy");
   try {
     await fetchMap(wanted.scale, wanted.class, signal);
     say(line, "");

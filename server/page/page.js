@@ -22,10 +22,12 @@ let current = null;        // the view that is shown
 let version = 0;           // of the picture and the model
 const seen = new Map();    // view → version that it has shown
 
+const named = () => (views[location.hash.slice(1)] ? location.hash.slice(1) : "picture");
+
 async function show() {
-  const name = views[location.hash.slice(1)] ? location.hash.slice(1) : "picture";
+  const name = named();
   const view = await views[name]();
-  if (current === view) return;
+  if (current === view || name !== named()) return; // another was chosen while this one loaded
   current?.leave?.();
   current = view;
   document.body.dataset.view = name;
@@ -33,10 +35,17 @@ async function show() {
     if (a.hash === "#" + name) a.setAttribute("aria-current", "page");
     else a.removeAttribute("aria-current");
   }
+  reveal();
   document.title = name === "picture" ? "vgg" : `${name[0].toUpperCase()}${name.slice(1)} · vgg`;
   $("panel").replaceChildren(view.root);
   setOverlay(view.overlay ?? null);
   refresh();
+}
+
+/** reveal scrolls the names of the views sideways, where they have no room, to the one that is shown. */
+function reveal() {
+  const nav = document.querySelector("nav"), shown = nav.querySelector("[aria-current]")?.getBoundingClientRect(), all = nav.getBoundingClientRect();
+  if (shown) nav.scrollLeft += shown.left - all.left - (all.width - shown.width) / 2;
 }
 
 /** refresh lets the view that is shown ask anew if the picture or the model is another. */
@@ -82,6 +91,7 @@ on("models", () => models(state.wanted).catch(stuck));
 $("model").addEventListener("change", () => pick().catch(stuck));
 $("key").addEventListener("click", () => forgetKey().then(() => location.reload()));
 addEventListener("hashchange", show);
+new ResizeObserver(reveal).observe(document.querySelector("nav"));
 
 /** stuck tells what keeps the whole page from working. */
 function stuck(e) {

@@ -12,6 +12,7 @@ const shownPictures = 17; // of a class; the rest is a number
 let classes = [];      // {name, files: [{file, url}]}
 let working = null;    // AbortController of what is being taught
 let taught = null;     // the answer
+let sent = [];         // the pictures that it was taught with, in order
 
 const grid = el("div", {class: "lessons"});
 const line = el("p", {class: "status", role: "status"});
@@ -131,8 +132,9 @@ async function teach() {
   result.hidden = true;
   try {
     const form = new FormData();
-    const all = classes.flatMap((c) => c.files.map((f) => [c.name.trim(), f.file]));
-    for (const [i, [title, file]] of all.entries()) {
+    const all = classes.flatMap((c) => c.files.map((f) => [c.name.trim(), f]));
+    sent = all.map(([, f]) => f);
+    for (const [i, [title, {file}]] of all.entries()) {
       say(line, `Reading ${i + 1} of ${plural(all.length, "picture")} …`, "busy");
       bar.value = .1 * i / all.length;
       form.append(title, await shrunk(file), file.name);
@@ -168,11 +170,9 @@ async function teach() {
 /** show tells how well it went, and what to do with it. */
 function show() {
   const r = taught.report, right = r.tested - r.wrong;
-  const files = new Map(classes.filter((c) => c.files.length).flatMap((c, k) => c.files.map((f, i) => [`${k} ${i}`, f])));
   const mistakes = r.mistakes.slice(0, 12).map((m) => {
-    const f = files.get(m.place);
-    const image = el("img", {alt: ""});
-    if (f) image.src = f.url;
+    const image = el("img", {alt: sent[m.image].file.name});
+    image.src = sent[m.image].url;
     return el("li", {}, el("figure", {}, image, el("figcaption", {}, el("strong", {}, m.answer), ` ${percent(m.probability, 0)}`, el("br"), `is ${m.class}${m.mislabelled ? ", perhaps mislabelled" : ""}`)));
   });
   result.replaceChildren(...[

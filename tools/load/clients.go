@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -24,11 +26,29 @@ func (s settings) address() string {
 	return s.url + "/v1/classify"
 }
 
-// send sends the picture and returns the code and the body of the answer.
+// tensorBody is an inference request of an image of side × side pixels as a binary tensor, and
+// the bytes of its JSON. All of its scores come back.
+func tensorBody(side int) (header int, data []byte) {
+	text := fmt.Sprintf(`{"inputs":[{"name":"input","shape":[1,3,%d,%[1]d],"datatype":"FP32","parameters":{"binary_data_size":%d}}],"outputs":[{"name":"scores","parameters":{"binary_data":true}}]}`, side, 4*3*side*side)
+	data = []byte(text)
+	for i := range 3 * side * side {
+		data = binary.LittleEndian.AppendUint32(data, math.Float32bits(float32(i%251)/251-0.5))
+	}
+	return len(text), data
+}
+
+// send sends the picture, or the tensor, and returns the code and the body of the answer.
 func (s settings) send(ctx context.Context) (code int, body []byte, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPut, s.address(), bytes.NewReader(s.data))
+	method := http.MethodPut
+	if s.tensor > 0 {
+		method = http.MethodPost
+	}
+	r, err := http.NewRequestWithContext(ctx, method, s.address(), bytes.NewReader(s.data))
 	if err != nil {
 		return 0, nil, err
+	}
+	if s.tensor > 0 {
+		r.Header.Set("Inference-Header-Content-Length", strconv.Itoa(s.header))
 	}
 	w, err := client.Do(r)
 	if err != nil {

@@ -62,6 +62,7 @@ func TestLoad(t *testing.T) {
 	requests := cmp.Or(os.Getenv("VGG_LOAD_REQUESTS"), "500")
 	for name, args := range map[string][]string{
 		"throughput": {"throughput", "-time", "300ms", "-concurrency", "1,4", h.URL, picture},
+		"tensors":    {"throughput", "-time", "300ms", "-concurrency", "4", "-tensor", "32", h.URL + "/v2/models/tiny/infer"},
 		"overload":   {"overload", "-time", "1s", "-rate", "1000", h.URL, picture},
 		"slow":       {"slow", "-time", "1s", "-clients", "200", h.URL, picture},
 		"many":       {"many", "-requests", requests, h.URL, picture},

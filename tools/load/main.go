@@ -7,7 +7,8 @@
 //	load reload URL PICTURE SERVED GOOD...   the file SERVED is replaced a hundred times
 //
 // Start the service with --no-cache, or the answers are those that it has kept. URL may be one
-// of another server that takes a picture by PUT. It prints a line of JSON for each measurement,
+// of another server that takes a picture by PUT. With -tensor SIDE it is that of an inference,
+// http://…/v2/models/D/infer, which is sent preprocessed pixels in place of PICTURE. It prints a line of JSON for each measurement,
 // and exits with 1 where an answer was wrong. docs/serving.md has the commands of its figures.
 package main
 
@@ -44,6 +45,8 @@ type settings struct {
 	reloads      int
 	rate         float64 // requests a second; 0: four times what the service was found to do
 	concurrency  []int
+	tensor       int      // side of the tensor that is sent in place of a picture; 0: none
+	header       int      // bytes of the JSON before a tensor
 	files        []string // of reload: the served file, and those that take its place
 	out          *json.Encoder
 }
@@ -60,6 +63,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.IntVar(&s.requests, "requests", 100_000, "requests of many")
 	flags.IntVar(&s.reloads, "reloads", 100, "replacements of the served file")
 	flags.Float64Var(&s.rate, "rate", 0, "requests a second of overload (four times the capacity)")
+	flags.IntVar(&s.tensor, "tensor", 0, "side of a tensor that is sent to an inference's URL, in place of PICTURE")
 	concurrency := flags.String("concurrency", "1,8,64", "numbers of clients of throughput")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
@@ -71,13 +75,19 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		}
 		s.concurrency = append(s.concurrency, n)
 	}
-	if flags.NArg() < 2 {
+	if flags.NArg() < 1 || s.tensor == 0 && flags.NArg() < 2 {
 		return errors.New(usage)
 	}
-	s.url, s.picture, s.files = strings.TrimSuffix(flags.Arg(0), "/"), flags.Arg(1), flags.Args()[2:]
-	var err error
-	if s.data, err = os.ReadFile(s.picture); err != nil {
-		return err
+	s.url = strings.TrimSuffix(flags.Arg(0), "/")
+	if s.tensor > 0 {
+		s.header, s.data = tensorBody(s.tensor)
+		s.files = flags.Args()[1:]
+	} else {
+		s.picture, s.files = flags.Arg(1), flags.Args()[2:]
+		var err error
+		if s.data, err = os.ReadFile(s.picture); err != nil {
+			return err
+		}
 	}
 	measure, ok := map[string]func(context.Context) error{
 		"throughput": s.throughput, "overload": s.overload, "slow": s.slow, "many": s.many, "reload": s.reload,

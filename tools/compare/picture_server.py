@@ -1,20 +1,21 @@
 #!/usr/bin/env python3
-"""ort_server.py MODEL.onnx SPEC.json PORT THREADS: a picture by PUT, its classes as JSON.
+"""picture_server.py RUNTIME MODEL.onnx SPEC.json PORT THREADS: a picture by PUT, its classes as JSON.
 
-A service as a Python user writes it: ThreadingHTTPServer, Pillow, NumPy and ONNX Runtime.
+A service as a Python user writes it: ThreadingHTTPServer, Pillow, NumPy and a runtime,
+onnxruntime or openvino.
 SPEC.json is the model's parameters as `vgg serve` tells them: the preprocessing and the
 classes. Port 0 takes a free one. The first line of standard output is the port, after a pass.
 """
 import io
 import json
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
-import onnxruntime
 from PIL import Image, ImageOps
 
-model, spec_file, port, threads = sys.argv[1:]
+runtime, model, spec_file, port, threads = sys.argv[1:]
 with open(spec_file) as f:
     about = json.load(f)
 spec, side, classes = about["preprocess"], about["side"], about["classes"]
@@ -23,11 +24,32 @@ if spec["filter"] not in filters or spec.get("fit", "keep") != "keep":
     sys.exit(f"preprocessing {spec}: want the aspect kept, by a bilinear or bicubic filter")
 mean, std = (np.array(spec[k], np.float32).reshape(3, 1, 1) for k in ("mean", "std"))
 
-options = onnxruntime.SessionOptions()
-options.intra_op_num_threads = int(threads)
-options.inter_op_num_threads = 1
-session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-name = session.get_inputs()[0].name
+if runtime == "onnxruntime":
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = int(threads)
+    options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def forward(x):
+        return session.run(None, {name: x})[0]
+elif runtime == "openvino":
+    import openvino
+
+    core = openvino.Core()
+    hints = {"INFERENCE_NUM_THREADS": int(threads), "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    graph = core.read_model(model)
+    graph.reshape([1, 3, side, side])
+    request = core.compile_model(graph, "CPU", hints).create_infer_request()
+    turn = threading.Lock()  # a request runs one pass at a time
+
+    def forward(x):
+        with turn:
+            return request.infer([x])[0].copy()
+else:
+    sys.exit(f"runtime {runtime}, want onnxruntime or openvino")
 
 
 def tensor(data):
@@ -52,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_PUT(self):
         data = self.rfile.read(int(self.headers["Content-Length"]))
         try:
-            posteriors = session.run(None, {name: tensor(data)})[0].reshape(-1)
+            posteriors = forward(tensor(data)).reshape(-1)
             best = np.argsort(-posteriors)[:5]
             code, answer = 200, {"top": [{"class": classes[i], "index": int(i), "probability": float(posteriors[i])} for i in best]}
         except OSError as e:  # Pillow's, of a file that is no picture
@@ -74,6 +96,6 @@ class Server(ThreadingHTTPServer):
 
 
 server = Server(("127.0.0.1", int(port)), Handler)
-session.run(None, {name: np.zeros((1, 3, side, side), np.float32)})
+forward(np.zeros((1, 3, side, side), np.float32))
 print(server.server_port, flush=True)
 server.serve_forever()
