@@ -14,8 +14,8 @@ import (
 	"github.com/verydeep/vgg/tensor"
 )
 
-// sides are the inputs of configuration D that are counted. The portable kernels take some
-// twenty times the instructions: their count stays with the smaller.
+// sides are the inputs of configuration D that are counted. The portable kernels take many
+// times the instructions: their count stays with the smaller.
 var sides = []struct {
 	side int
 	sets []string
