@@ -43,7 +43,7 @@ const (
 // exitHelp is the end of every command's help.
 const exitHelp = `
 
-Exit codes: 0 done, 1 error, 2 usage, 3 done but some images were unreadable, 75 a server didn't answer or another process is writing the file: try again later, 130 interrupted. VGG_CPU=avx512, avx2 or go in the environment chooses the instruction set; the default is the best that the processor has.`
+Exit codes: 0 done, 1 error, 2 usage, 3 done but some images were unreadable, 75 a server didn't answer or another process is writing the file: try again later, 130 interrupted. VGG_CPU=avx512, avx2, neon or go in the environment chooses the instruction set; the default is the best that the processor has.`
 
 type commands struct {
 	Summary   summaryCommand   `cmd:"" help:"Show a network's layers, parameters and memory."`

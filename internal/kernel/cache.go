@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"fmt"
 	"io/fs"
 	"path"
 	"strconv"
@@ -30,15 +31,56 @@ var machineCaches = sync.OnceValue(func() caches {
 	return c
 })
 
-// sysfsCaches reads Linux's description of the first processor's caches, the folder
-// /sys/devices/system/cpu/cpu0/cache. What it doesn't tell is 0.
-func sysfsCaches(folder fs.FS) caches {
+// part names a kind of core, as ARM's register MIDR_EL1 does.
+type part struct{ implementer, number int }
+
+const (
+	arm   = 0x41
+	apple = 0x61
+)
+
+func (p part) apple() bool { return p.implementer == apple }
+
+// partCaches are the caches of cores in machines whose firmware is known not to describe them:
+// small computers, and virtual machines on a Mac. Apple's are those of an M1, the smallest.
+func (p part) caches() caches {
+	if p.apple() {
+		return caches{3 << 20, 12 << 20}
+	}
+	return map[part]caches{
+		{arm, 0xd03}: {128 << 10, 512 << 10}, // Cortex-A53: Raspberry Pi 3
+		{arm, 0xd08}: {256 << 10, 1 << 20},   // Cortex-A72: Raspberry Pi 4
+		{arm, 0xd0b}: {512 << 10, 2 << 20},   // Cortex-A76: Raspberry Pi 5
+	}[p]
+}
+
+// sysfsPart reads which kind of core a processor is, from /sys/devices/system/cpu.
+func sysfsPart(folder fs.FS, cpu int) part {
+	b, _ := fs.ReadFile(folder, fmt.Sprintf("cpu%d/regs/identification/midr_el1", cpu))
+	midr, err := strconv.ParseUint(strings.TrimSpace(string(b)), 0, 64)
+	if err != nil {
+		return part{}
+	}
+	return part{int(midr >> 24 & 0xff), int(midr >> 4 & 0xfff)}
+}
+
+// sysfsCaches reads Linux's description of a processor's caches, in /sys/devices/system/cpu.
+// Where it tells none, the kind of core may; what neither tells is 0.
+func sysfsCaches(folder fs.FS, cpu int) caches {
+	if c := toldCaches(folder, cpu); c != (caches{}) {
+		return c
+	}
+	return sysfsPart(folder, cpu).caches()
+}
+
+func toldCaches(folder fs.FS, cpu int) caches {
+	dir := fmt.Sprintf("cpu%d/cache", cpu)
 	text := func(file string) string {
-		b, _ := fs.ReadFile(folder, file)
+		b, _ := fs.ReadFile(folder, path.Join(dir, file))
 		return strings.TrimSpace(string(b))
 	}
 	var c caches
-	entries, _ := fs.ReadDir(folder, ".")
+	entries, _ := fs.ReadDir(folder, dir)
 	last := 0
 	for _, e := range entries {
 		level, _ := strconv.Atoi(text(path.Join(e.Name(), "level")))

@@ -1,10 +1,6 @@
 package kernel
 
-import (
-	"runtime"
-
-	"github.com/klauspost/cpuid/v2"
-)
+import "github.com/klauspost/cpuid/v2"
 
 // The constants of the rules that choose the form F(M×M,R×R), on which the bits of the
 // result depend: they hold for every machine.
@@ -82,7 +78,7 @@ type machine struct {
 // thisReach is the way to the last cache of this processor. Apple's cores share a second level
 // by fours, which counts as a complex; nobody measured there.
 func thisReach() reach {
-	if runtime.GOOS == "darwin" && runtime.GOARCH == "arm64" {
+	if appleCores() {
 		return reachComplex
 	}
 	return reachOf(cpuid.CPU.VendorID)

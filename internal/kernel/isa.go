@@ -15,7 +15,7 @@ type ISA struct {
 	asm  kernels
 }
 
-// Name is how flags and output call the instruction set: "avx512", "avx2", "go".
+// Name is how flags and output call the instruction set: "avx512", "avx2", "neon", "go".
 func (s *ISA) Name() string { return s.name }
 
 // portable runs the twins only.

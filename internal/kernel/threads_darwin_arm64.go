@@ -7,3 +7,5 @@ func fastCores() int {
 	n, _ := unix.SysctlUint32("hw.perflevel0.logicalcpu")
 	return int(n)
 }
+
+func appleCores() bool { return true }

@@ -22,11 +22,10 @@ var machines = []struct {
 // model prints how long configuration D takes at batch 1 by arithmetic alone: the products at
 // the tile's rate, the transforms at theirs, and the fully connected weights from memory.
 func model(tools llvm) error {
-	k, err := compile(tools)
+	k, err := assemble(tools, assembly)
 	if err != nil {
 		return err
 	}
-	defer k.remove()
 	fmt.Println("| machine | products | transforms | conv1_1 | fully connected | D, batch 1 |\n|---|--:|--:|--:|--:|--:|")
 	for _, m := range machines {
 		rate := func(function string) (float64, error) {
@@ -34,7 +33,8 @@ func model(tools llvm) error {
 			if err != nil {
 				return 0, err
 			}
-			n, err := simulate(tools, m.processor, body)
+			t, err := simulate(tools, m.processor, body)
+			n := t.cycles
 			// LLVM's model of an M1 has three pipes: what the pipes limit is scaled.
 			for _, p := range processors {
 				if p.name == m.processor && p.pipes < m.pipes {

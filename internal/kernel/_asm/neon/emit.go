@@ -113,14 +113,6 @@ func (f *function) broadcast(name string, d vec) {
 	f.op("VDUP V%d.S[0], V%[1]d.S4", d)
 }
 
-// scratch reserves n bytes of locals and returns their address.
-func (f *function) scratch(n int) gp {
-	r := f.general()
-	f.frame = (n + 15) / 16 * 16
-	f.op("MOVD $tmp-%d(SP), %v", f.frame, r)
-	return r
-}
-
 // loop repeats body as often as the register counts, which is at least once.
 func (f *function) loop(name string, count gp, body func()) {
 	f.label(name)

@@ -92,27 +92,26 @@ func outputHits(out *file, t wino.Tile) {
 	h, hitsRow, bias := f.param("hits"), f.param("hitsRow"), f.param("bias")
 	g := newGrid(f, m, stride, t.Side(), t.Points(t.Rows), t.Points(t.Cols))
 	ys, hs := f.steps(y, yRow, t.Rows/2), f.steps(h, hitsRow, t.Rows/2)
-	tmp, table, quarter := f.scratch(len(g.at)*t.Cols*width), f.general(), yRow
+	table, quarter := f.general(), yRow
 	old, mask := hitsRow, f.general()
-	c := &code{f: f}
+	c := newCode(f)
 	lo, bits := c.pin(), c.pin()
 	f.broadcast("lo", lo)
 	f.op("MOVD $laneBits<>(SB), %v", table)
 	at := len(f.lines)
-	outputRows(c, t, g, tmp)
+	columns, b := outputRows(c, t, g), c.load(bias, 0)
+	var before []value // the column to the left
 	for j := range t.Cols {
-		o := outputColumn(c, t, g, tmp, j)
+		o := outputColumn(c, t, columns[j])
 		for r := range o {
-			o[r] = c.Add(o[r], c.load(bias, 0))
-			if j%2 == 0 {
-				c.store(o[r], tmp, (r*t.Cols+j)*width)
-			}
+			o[r] = c.Add(o[r], b)
 		}
 		if j%2 == 0 {
+			before = o
 			continue
 		}
 		for r := 0; r < t.Rows; r += 2 {
-			left, below := c.load(tmp, (r*t.Cols+j-1)*width), c.load(tmp, ((r+1)*t.Cols+j-1)*width)
+			left, below := before[r], before[r+1]
 			values := []value{left, o[r], below, o[r+1]}
 			top := c.larger(below, c.larger(left, c.larger(o[r], o[r+1])))
 			live := c.record([]value{top}, false, func(d vec, s []vec) { f.do3("fcmgt", d, s[0], lo) })
@@ -160,15 +159,13 @@ func outputMask(out *file, t wino.Tile) {
 	x, xRow := f.param("x"), f.stride("xRow")
 	g := newGrid(f, m, stride, t.Side(), t.Points(t.Rows), t.Points(t.Cols))
 	ys, p := f.steps(y, yRow, t.Rows), f.general()
-	tmp, quarter := f.scratch(len(g.at)*t.Cols*width), yRow
-	at := len(f.lines)
-	c := &code{f: f}
-	outputRows(c, t, g, tmp)
+	c, quarter, at := newCode(f), yRow, len(f.lines)
+	columns := outputRows(c, t, g)
 	for j := range t.Cols {
-		o := outputColumn(c, t, g, tmp, j)
+		o := outputColumn(c, t, columns[j])
 		c.do(func() { f.op("MOVD %v, %v", x, p) })
 		for r, v := range o {
-			c.store(c.three("and", v, c.positive(c.load(p, j*block))), ys[r], j*block)
+			c.store(c.three("and", v, c.positive(c.loadMoving(p, j*block))), ys[r], j*block)
 			c.do(func() { f.op("ADD %v, %v, %[2]v", xRow, p) })
 		}
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // Every transform works on one channel block, a quarter of it, four channels, at a time, so
-// that it is elementwise and needs no shuffles. Columns first, to scratch, then rows.
+// that it is elementwise and needs no shuffles. Columns first, then rows.
 
 func winograd(f *file) {
 	for _, form := range wino.Forms {
@@ -100,6 +100,7 @@ func (f *function) tiled(c *code, tiles gp, constantsAt int, quarter gp, pointer
 		between()
 	})
 	c.loadConstants(constantsAt)
+	c.loadStack(constantsAt)
 	f.end()
 }
 
@@ -112,48 +113,50 @@ func inputTransform(out *file, t wino.Tile) {
 	tiles, x, xRow, v, vStride := f.param("tiles"), f.param("x"), f.stride("xRow"), f.param("v"), f.stride("vStride")
 	rows := f.steps(x, xRow, height)
 	g := newGrid(f, v, vStride, t.Side(), down, along)
-	tmp, quarter := f.scratch(height*width1*width), xRow
-	at := len(f.lines)
-	c := &code{f: f}
+	c, quarter, at := newCode(f), xRow, len(f.lines)
+	points := newTable(len(down), width1)
 	for j := range width1 {
 		d := make([]value, height)
 		for i := range d {
 			d[i] = c.load(rows[i], j*block)
 		}
-		wino.Input(c, t.Form, d, func(i int, o value) { c.store(o, tmp, (slices.Index(down, i)*width1+j)*width) })
+		wino.Input(c, t.Form, d, func(i int, o value) { points[slices.Index(down, i)][j] = o })
 	}
 	c.do(g.begin)
 	for i := range down {
-		d := make([]value, width1)
-		for j := range d {
-			d[j] = c.load(tmp, (i*width1+j)*width)
-		}
-		wino.Input(c, t.Form, d, func(j int, o value) { c.storeAt(o, g.cols[slices.Index(along, j)], g.off) })
+		wino.Input(c, t.Form, points[i], func(j int, o value) { c.storeAt(o, g.cols[slices.Index(along, j)], g.off) })
 		c.do(func() { g.next(i) })
 	}
 	f.tiled(c, tiles, at, quarter, slices.Concat(rows, g.cols), nil, func() { f.advance((t.Cols-1)*block, rows...) })
 }
 
-// outputRows is the first half of the output transform: the rows of a tile's products go to
-// tmp.
-func outputRows(c *code, t wino.Tile, g *grid, tmp gp) {
+// newTable returns rows of values.
+func newTable(rows, cols int) [][]value {
+	t := make([][]value, rows)
+	for i := range t {
+		t[i] = make([]value, cols)
+	}
+	return t
+}
+
+// outputRows is the first half of the output transform, of the rows of a tile's products. It
+// returns the columns.
+func outputRows(c *code, t wino.Tile, g *grid) [][]value {
+	columns := newTable(t.Cols, len(g.at))
 	c.do(g.begin)
 	for i := range g.at {
 		d := make([]value, len(g.cols))
 		for j := range d {
 			d[j] = c.loadAt(g.cols[j], g.off)
 		}
-		wino.Output(c, t.Cols, d, func(j int, o value) { c.store(o, tmp, (i*t.Cols+j)*width) })
+		wino.Output(c, t.Cols, d, func(j int, o value) { columns[j][i] = o })
 		c.do(func() { g.next(i) })
 	}
+	return columns
 }
 
-// outputColumn is column j of the second half.
-func outputColumn(c *code, t wino.Tile, g *grid, tmp gp, j int) []value {
-	d := make([]value, len(g.at))
-	for i := range d {
-		d[i] = c.load(tmp, (i*t.Cols+j)*width)
-	}
+// outputColumn is the second half, of one column.
+func outputColumn(c *code, t wino.Tile, d []value) []value {
 	o := make([]value, t.Rows)
 	wino.Output(c, t.Rows, d, func(i int, v value) { o[i] = v })
 	return o
@@ -171,15 +174,15 @@ func outputTransform(out *file, t wino.Tile, pool bool) {
 	tiles, m, stride, y, yRow, bias := f.param("tiles"), f.param("m"), f.stride("mStride"), f.param("y"), f.stride("yRow"), f.param("bias")
 	g := newGrid(f, m, stride, t.Side(), t.Points(t.Rows), t.Points(t.Cols))
 	ys := f.steps(y, yRow, outRows)
-	tmp, quarter := f.scratch(len(g.at)*t.Cols*width), yRow
-	c := &code{f: f}
+	c, quarter := newCode(f), yRow
 	lo := c.pin()
 	f.broadcast("lo", lo)
 	at := len(f.lines)
-	outputRows(c, t, g, tmp)
-	finish := func(v value) value { return c.atLeast(c.Add(v, c.load(bias, 0)), lo) }
+	columns, b := outputRows(c, t, g), c.load(bias, 0)
+	finish := func(v value) value { return c.atLeast(c.Add(v, b), lo) }
+	left := make([]value, t.Rows) // maxima of the column before
 	for j := range t.Cols {
-		o := outputColumn(c, t, g, tmp, j)
+		o := outputColumn(c, t, columns[j])
 		if !pool {
 			for r, v := range o {
 				c.store(finish(v), ys[r], j*block)
@@ -188,13 +191,11 @@ func outputTransform(out *file, t wino.Tile, pool bool) {
 		}
 		for r := 0; r < t.Rows; r += 2 {
 			top := c.larger(o[r], o[r+1])
-			// The other columns are read from scratch: its first places are free.
-			place := func(j int) int { return (r*t.Cols + j) * width }
 			if j%2 == 0 {
-				c.store(top, tmp, place(j))
+				left[r] = top
 				continue
 			}
-			c.store(finish(c.larger(top, c.load(tmp, place(j-1)))), ys[r/2], j/2*block)
+			c.store(finish(c.larger(top, left[r])), ys[r/2], j/2*block)
 		}
 	}
 	pointers := slices.Concat(g.cols, ys, []gp{bias})
@@ -215,9 +216,8 @@ func weightTransform(out *file, form wino.Form) {
 	p, below, quarter := f.general(), f.general(), f.general()
 	f.op("MOVD $%d, %v", r, below)
 	f.op("MUL %v, %v, %[2]v", wStride, below)
-	tmp := f.scratch(n * r * width)
-	at := len(f.lines)
-	c := &code{f: f}
+	c, at := newCode(f), len(f.lines)
+	rows := newTable(n, r)
 	for col := range r { // columns: taps below one another
 		c.do(func() {
 			f.op("MOVD %v, %v", w, p)
@@ -227,22 +227,18 @@ func weightTransform(out *file, form wino.Form) {
 		})
 		d := make([]value, r)
 		for i := range d {
-			d[i] = c.load(p, 0)
+			d[i] = c.loadMoving(p, 0)
 			if i+1 < r {
 				c.do(func() { f.op("ADD %v, %v, %[2]v", below, p) })
 			}
 		}
 		for i, o := range wino.Weights(c, form.M, d) {
-			c.store(o, tmp, (i*r+col)*width)
+			rows[i][col] = o
 		}
 	}
 	c.do(g.begin)
 	for i := range n {
-		d := make([]value, r)
-		for j := range d {
-			d[j] = c.load(tmp, (i*r+j)*width)
-		}
-		for j, o := range wino.Weights(c, form.M, d) {
+		for j, o := range wino.Weights(c, form.M, rows[i]) {
 			c.storeAt(o, g.cols[j], g.off)
 		}
 		c.do(func() { g.next(i) })
@@ -258,23 +254,18 @@ func gradTransform(out *file, t wino.Tile) {
 	tiles, dy, dyRow, v, vStride := f.param("tiles"), f.param("dy"), f.stride("dyRow"), f.param("v"), f.stride("vStride")
 	rows := f.steps(dy, dyRow, t.Rows)
 	g := newGrid(f, v, vStride, t.Side(), down, along)
-	tmp, quarter := f.scratch(len(down)*t.Cols*width), dyRow
-	at := len(f.lines)
-	c := &code{f: f}
+	c, quarter, at := newCode(f), dyRow, len(f.lines)
+	points := newTable(len(down), t.Cols)
 	for j := range t.Cols {
 		d := make([]value, t.Rows)
 		for i := range d {
 			d[i] = c.load(rows[i], j*block)
 		}
-		wino.OutputAdjoint(c, t.Form, d, func(i int, o value) { c.store(o, tmp, (slices.Index(down, i)*t.Cols+j)*width) })
+		wino.OutputAdjoint(c, t.Form, d, func(i int, o value) { points[slices.Index(down, i)][j] = o })
 	}
 	c.do(g.begin)
 	for i := range down {
-		d := make([]value, t.Cols)
-		for j := range d {
-			d[j] = c.load(tmp, (i*t.Cols+j)*width)
-		}
-		wino.OutputAdjoint(c, t.Form, d, func(j int, o value) { c.storeAt(o, g.cols[slices.Index(along, j)], g.off) })
+		wino.OutputAdjoint(c, t.Form, points[i], func(j int, o value) { c.storeAt(o, g.cols[slices.Index(along, j)], g.off) })
 		c.do(func() { g.next(i) })
 	}
 	f.tiled(c, tiles, at, quarter, slices.Concat(rows, g.cols), nil, func() { f.advance((t.Cols-1)*block, rows...) })
@@ -289,9 +280,8 @@ func weightGradTransform(out *file, form wino.Form) {
 	count, du, duStride, dw, dwStride := f.param("n"), f.param("du"), f.stride("duStride"), f.param("dw"), f.stride("dwStride")
 	g := newGrid(f, du, duStride, n, whole.Points(whole.Rows), whole.Points(whole.Cols))
 	p, quarter := f.general(), f.general()
-	tmp := f.scratch(3 * n * width)
-	at := len(f.lines)
-	c := &code{f: f}
+	c, at := newCode(f), len(f.lines)
+	columns := newTable(3, n)
 	c.do(g.begin)
 	for i := range n {
 		d := make([]value, n)
@@ -299,23 +289,19 @@ func weightGradTransform(out *file, form wino.Form) {
 			d[j] = c.loadAt(g.cols[j], g.off)
 		}
 		for col, o := range wino.WeightsAdjoint(c, d) {
-			c.store(o, tmp, (i*3+col)*width)
+			columns[col][i] = o
 		}
 		c.do(func() { g.next(i) })
 	}
 	for col := range 3 {
-		d := make([]value, n)
-		for i := range d {
-			d[i] = c.load(tmp, (i*3+col)*width)
-		}
 		c.do(func() {
 			f.op("MOVD %v, %v", dw, p)
 			for range col {
 				f.op("ADD %v, %v, %[2]v", dwStride, p)
 			}
 		})
-		for r, o := range wino.WeightsAdjoint(c, d) {
-			c.store(c.Add(o, c.load(p, 0)), p, 0)
+		for r, o := range wino.WeightsAdjoint(c, columns[col]) {
+			c.store(c.Add(o, c.loadMoving(p, 0)), p, 0)
 			if r < 2 {
 				c.do(func() {
 					for range 3 {
