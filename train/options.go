@@ -145,6 +145,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("train: %d bytes of decoded images to keep, want 0 or more, or NoCache", o.CacheBytes)
 	case o.Device != nil && o.Processes != nil:
 		return errors.New("train: several processes with a device: want one process, whose ranks are devices, or no device")
+	case o.Device != nil && o.Recipe.Exchange == Rounded:
+		return errors.New("train: recipe: exchange: bf16 on a device, whose sums are float32: want float32 or factors, or no device")
 	case o.Keep < 0 && o.Keep != KeepNone:
 		return fmt.Errorf("train: %d checkpoints to keep, want 0 or more, or KeepNone", o.Keep)
 	case !(o.MaxBad >= 0 && o.MaxBad <= 1) && o.MaxBad != NoneBad:
