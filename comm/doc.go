@@ -25,6 +25,11 @@ type Group interface {
 	AllReduce(ctx context.Context, tree Tree, parts [][]float32) error
 	// AllReduce64 is AllReduce in float64.
 	AllReduce64(ctx context.Context, tree Tree, parts [][]float64) error
+	// AllReduceBF16 is AllReduce by messages of 16 bits: values of bfloat16, the upper half of a
+	// float32. The caller has rounded every leaf to them. Sums are those of AllReduce, in
+	// float32; the sum over all leaves is rounded, to nearest even. A sum over some of the
+	// leaves travels in 32 bits.
+	AllReduceBF16(ctx context.Context, tree Tree, parts [][]float32) error
 	// AllGather gives every rank what each has: rank r brings the elements bounds[r] …
 	// bounds[r+1]−1 of data, and all of them are there when it returns. data has the same length
 	// on all ranks, and bounds, Size+1 of them, are the same.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/verydeep/vgg/internal/bfloat16"
 	"github.com/verydeep/vgg/internal/flush"
 )
 
@@ -193,6 +194,7 @@ type number interface{ float32 | float64 }
 // reduction is a rank's arguments of an all-reduce.
 type reduction[T number] struct {
 	tree  Tree
+	round func([]T) // of the sum over all leaves; nil: none
 	parts [][]T
 }
 
@@ -201,7 +203,11 @@ func (r reduction[T]) String() string {
 	if len(r.parts) > 0 {
 		n = len(r.parts[0])
 	}
-	return fmt.Sprintf("AllReduce of %d %T over %d leaves", n, *new(T), int(r.tree))
+	name := fmt.Sprintf("%T", *new(T))
+	if r.round != nil {
+		name = "bfloat16"
+	}
+	return fmt.Sprintf("AllReduce of %d %s over %d leaves", n, name, int(r.tree))
 }
 
 // wrong is what is wrong with the parts, or "".
@@ -218,11 +224,15 @@ func (r reduction[T]) wrong() string {
 }
 
 func (g *local) AllReduce(ctx context.Context, tree Tree, parts [][]float32) error {
-	return allReduce(ctx, g, &g.scratch32, tree, parts)
+	return allReduce(ctx, g, &g.scratch32, reduction[float32]{tree: tree, parts: parts})
+}
+
+func (g *local) AllReduceBF16(ctx context.Context, tree Tree, parts [][]float32) error {
+	return allReduce(ctx, g, &g.scratch32, reduction[float32]{tree, bfloat16.Round, parts})
 }
 
 func (g *local) AllReduce64(ctx context.Context, tree Tree, parts [][]float64) error {
-	return allReduce(ctx, g, &g.scratch64, tree, parts)
+	return allReduce(ctx, g, &g.scratch64, reduction[float64]{tree: tree, parts: parts})
 }
 
 // sumBlock is the number of elements that are summed over the whole tree before the next
@@ -233,16 +243,19 @@ var errShare = errors.New("all-reduce over fewer leaves than ranks")
 
 // allReduce lets each rank sum a slice of the elements over all parts of all ranks, and
 // write it to all of them.
-func allReduce[T number](ctx context.Context, g *local, scratch *[][]T, tree Tree, parts [][]T) error {
-	h := g.hub
+func allReduce[T number](ctx context.Context, g *local, scratch *[][]T, r reduction[T]) error {
+	h, tree, parts := g.hub, r.tree, r.parts
 	if int(tree) < h.size {
 		g.Abort(errShare)
 		return h.cause()
 	}
 	if h.size == 1 && len(parts) == 1 {
+		if r.round != nil {
+			r.round(parts[0])
+		}
 		return ctxOr(ctx, h)
 	}
-	if err := g.meet(ctx, reduction[T]{tree, parts}); err != nil {
+	if err := g.meet(ctx, r); err != nil {
 		return err
 	}
 	if err := g.same(func(b any) string { return b.(reduction[T]).wrong() }); err != nil {
@@ -256,6 +269,9 @@ func allReduce[T number](ctx context.Context, g *local, scratch *[][]T, tree Tre
 	for from, end := g.rank*n/h.size, (g.rank+1)*n/h.size; from < end; from += sumBlock {
 		to := min(from+sumBlock, end)
 		sum := reduceNode(all, tree.root(), from, to, 0, scratch)
+		if r.round != nil {
+			r.round(sum)
+		}
 		for _, b := range h.brought {
 			copy(b.(reduction[T]).parts[0][from:to], sum)
 		}

@@ -3,6 +3,8 @@ package comm
 import (
 	"context"
 	"fmt"
+
+	"github.com/verydeep/vgg/internal/bfloat16"
 )
 
 // Nest returns the views of this process's ranks in a group of the ranks of all processes: with
@@ -104,22 +106,26 @@ func (g *nested) Broadcast(ctx context.Context, root int, data []float32) error 
 }
 
 func (g *nested) AllReduce(ctx context.Context, tree Tree, parts [][]float32) error {
-	return nestedReduce(ctx, g, &g.inner.scratch32, g.outer.AllReduce, tree, parts)
+	return nestedReduce(ctx, g, &g.inner.scratch32, g.outer.AllReduce, reduction[float32]{tree: tree, parts: parts})
+}
+
+func (g *nested) AllReduceBF16(ctx context.Context, tree Tree, parts [][]float32) error {
+	return nestedReduce(ctx, g, &g.inner.scratch32, g.outer.AllReduceBF16, reduction[float32]{tree, bfloat16.Round, parts})
 }
 
 func (g *nested) AllReduce64(ctx context.Context, tree Tree, parts [][]float64) error {
-	return nestedReduce(ctx, g, &g.inner.scratch64, g.outer.AllReduce64, tree, parts)
+	return nestedReduce(ctx, g, &g.inner.scratch64, g.outer.AllReduce64, reduction[float64]{tree: tree, parts: parts})
 }
 
 // nestedReduce forms the process's sums, each rank those of a slice of the elements, and lets
 // outer sum those of all processes.
-func nestedReduce[T number](ctx context.Context, g *nested, scratch *[][]T, outer func(context.Context, Tree, [][]T) error, tree Tree, parts [][]T) error {
-	h := g.inner.hub
+func nestedReduce[T number](ctx context.Context, g *nested, scratch *[][]T, outer func(context.Context, Tree, [][]T) error, r reduction[T]) error {
+	h, tree, parts := g.inner.hub, r.tree, r.parts
 	if int(tree) < g.Size() {
 		g.Abort(errShare)
 		return h.cause()
 	}
-	if err := g.meet(ctx, reduction[T]{tree, parts}); err != nil {
+	if err := g.meet(ctx, r); err != nil {
 		return err
 	}
 	if err := g.inner.same(func(b any) string { return b.(reduction[T]).wrong() }); err != nil {

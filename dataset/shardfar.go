@@ -33,40 +33,13 @@ func (s *search) openRemote(pattern string) (train, val *Dataset, err error) {
 	fail := func(format string, args ...any) (*Dataset, *Dataset, error) {
 		return nil, nil, fmt.Errorf("dataset: %s: %w", name, fmt.Errorf(format, args...))
 	}
-	var addresses []string
-	for _, one := range remote.Split(pattern) {
-		if !remote.IsAddress(one) {
-			return fail("%s is no address, want all of them on servers, or none", one)
-		}
-		plain, query, _ := strings.Cut(one, "?")
-		if strings.ContainsAny(plain, "*[") {
-			return fail("a pattern with * or [, by which a server isn't searched; want numbers, as train-{000000..000127}.tar")
-		}
-		names, err := expandBraces(plain)
-		if err != nil {
-			return fail("%w", err)
-		}
-		for _, n := range names {
-			if query != "" {
-				n += "?" + query
-			}
-			addresses = append(addresses, n)
-		}
-	}
-	files, err := remote.New(s.ctx, addresses, remote.Options{CacheDir: s.remote.CacheDir, CacheBytes: s.remote.CacheBytes, OnRemark: s.remote.OnRemark})
+	files, err := farFiles(s.ctx, pattern, s.remote)
 	if err != nil {
 		return fail("%w", err)
 	}
 	defer files.Rest()
 	var parts [2][]string
 	for _, n := range files.Names() {
-		switch {
-		case strings.EqualFold(path.Ext(n), shardExt):
-		case isTar(n):
-			return fail("%s is compressed, and can't be read in part; want a plain tar file", files.Address(n))
-		default:
-			return fail("%s, want tar files alone, which vgg shard makes", files.Address(n))
-		}
 		p := partOfShard(n)
 		parts[p] = append(parts[p], n)
 	}
@@ -89,6 +62,44 @@ func (s *search) openRemote(pattern string) (train, val *Dataset, err error) {
 	}
 	train.part, val.part = partWords[0][0], partWords[1][0]
 	return train, val, nil
+}
+
+// farFiles are the shards at the addresses of a pattern.
+func farFiles(ctx context.Context, pattern string, o RemoteOptions) (*remote.FS, error) {
+	var addresses []string
+	for _, one := range remote.Split(pattern) {
+		if !remote.IsAddress(one) {
+			return nil, fmt.Errorf("%s is no address, want all of them on servers, or none", one)
+		}
+		plain, query, _ := strings.Cut(one, "?")
+		if strings.ContainsAny(plain, "*[") {
+			return nil, errors.New("a pattern with * or [, by which a server isn't searched; want numbers, as train-{000000..000127}.tar")
+		}
+		names, err := expandBraces(plain)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range names {
+			if query != "" {
+				n += "?" + query
+			}
+			addresses = append(addresses, n)
+		}
+	}
+	files, err := remote.New(ctx, addresses, remote.Options{CacheDir: o.CacheDir, CacheBytes: o.CacheBytes, OnRemark: o.OnRemark})
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range files.Names() {
+		switch {
+		case strings.EqualFold(path.Ext(n), shardExt):
+		case isTar(n):
+			return nil, fmt.Errorf("%s is compressed, and can't be read in part; want a plain tar file", files.Address(n))
+		default:
+			return nil, fmt.Errorf("%s, want tar files alone, which vgg shard makes", files.Address(n))
+		}
+	}
+	return files, nil
 }
 
 // partOfShard returns 1 for a shard of the validation part, by its name or its folder's; else 0.

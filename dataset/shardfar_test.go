@@ -14,11 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/johannesboyne/gofakes3"
-	"github.com/johannesboyne/gofakes3/backend/s3mem"
-
 	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/s3"
 )
 
 // farSet writes pictures as three shards or more, and returns the set and the folder.
@@ -47,38 +45,6 @@ func served(t *testing.T, f *vggtest.Faulty) string {
 	return s.URL
 }
 
-// bucket returns an object store with the files of a folder in bucket photos.
-func bucket(t *testing.T, dir string) http.Handler {
-	t.Helper()
-	backend := s3mem.New()
-	if err := backend.CreateBucket("photos"); err != nil {
-		t.Fatal(err)
-	}
-	files, err := os.ReadDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range files {
-		data, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := backend.PutObject("photos", "set/"+e.Name(), map[string]string{"Last-Modified": time.Unix(1, 0).UTC().Format(http.TimeFormat)}, strings.NewReader(string(data)), int64(len(data)), nil); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return gofakes3.New(backend).Server()
-}
-
-func useStore(t *testing.T, url string) {
-	t.Helper()
-	for k, v := range map[string]string{
-		"AWS_ENDPOINT_URL_S3": url, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-east-1",
-	} {
-		t.Setenv(k, v)
-	}
-}
-
 // Images on a server and in an object store, with latency and faults, give the bits of those on
 // disk, with a cache and without.
 func TestFarShardsGiveTheSameBits(t *testing.T) {
@@ -97,9 +63,9 @@ func TestFarShardsGiveTheSameBits(t *testing.T) {
 			return served(t, h.(*vggtest.Faulty)) + farShardNames
 		}, func(*testing.T) http.Handler { return http.FileServer(http.Dir(dir)) }},
 		{"s3", func(t *testing.T, h http.Handler) string {
-			useStore(t, served(t, h.(*vggtest.Faulty)))
+			s3.Use(t, served(t, h.(*vggtest.Faulty)))
 			return "s3://photos/set" + farShardNames
-		}, func(t *testing.T) http.Handler { return bucket(t, dir) }},
+		}, func(t *testing.T) http.Handler { return s3.Bucket(t, "photos", "set", dir) }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			faulty := &vggtest.Faulty{Handler: test.of(t), Latency: 5 * time.Millisecond, Errors: 5, Resets: 7, Cuts: 11, Slow: 3}

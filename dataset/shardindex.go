@@ -28,7 +28,7 @@ const (
 type indexHeader struct {
 	sums bool   // the lines have checksums
 	size int64  // of the shard
-	sum  string // SHA-256 of the shard, in hexadecimal, for sha256sum: it isn't compared; "" in the first version
+	sum  string // SHA-256 of the shard, in hexadecimal, for [VerifyShards]; "" in the first version
 }
 
 // cutShort is the error of a shard of fewer bytes than its index says.

@@ -22,6 +22,7 @@ type exchange struct {
 	order  []int             // parameters by their places in sums.params
 	place  map[*nn.Param]int // in sums.params
 	folds  int               // of sums, after the last leaf of the rank's share
+	round  bool              // gradients travel in bfloat16
 	small  []int             // parameters that wait for enough to be summed together
 	packed [][]float32       // their gradients
 	*factors
@@ -37,8 +38,8 @@ type exchange struct {
 }
 
 // newExchange returns the exchange of a rank's sums.
-func newExchange(group comm.Group, tree comm.Tree, s *sums, f *factors) *exchange {
-	x := &exchange{comm: group, tree: tree, sums: s, factors: f, place: map[*nn.Param]int{}, sent: make([]bool, len(s.params))}
+func newExchange(form ExchangeForm, group comm.Group, tree comm.Tree, s *sums, f *factors) *exchange {
+	x := &exchange{comm: group, tree: tree, sums: s, factors: f, round: form == Rounded, place: map[*nn.Param]int{}, sent: make([]bool, len(s.params))}
 	for i, p := range s.params {
 		x.order = append(x.order, i)
 		x.place[p] = i
@@ -156,6 +157,9 @@ const bundle = 1 << 14
 
 // sum sums the gradients of parameter i, or leaves them for the next flush.
 func (x *exchange) sum(ctx context.Context, i int, parts [][][]float32) error {
+	if x.round {
+		x.sums.round(parts[i][len(parts[i])-1])
+	}
 	for range x.folds {
 		last := len(parts[i]) - 1
 		x.sums.add(parts[i][last-1], parts[i][last])
@@ -203,7 +207,11 @@ func (x *exchange) flush(ctx context.Context, parts [][][]float32) error {
 // reduce sums the parts over all ranks, into the first.
 func (x *exchange) reduce(ctx context.Context, parts [][]float32) error {
 	from := time.Now()
-	err := x.comm.AllReduce(ctx, x.tree, parts)
+	all := x.comm.AllReduce
+	if x.round {
+		all = x.comm.AllReduceBF16
+	}
+	err := all(ctx, x.tree, parts)
 	x.busy += time.Since(from)
 	return err
 }

@@ -19,9 +19,13 @@ const (
 	// all images of the batch. Every rank forms the whole batch's gradient of them. The bits
 	// are those of Sums.
 	Factored
+	// Rounded exchanges gradients in bfloat16, 8 significant bits: that of each group, and the
+	// sum over all, are rounded to nearest even. Groups are added in float32. The bits depend on
+	// the number of groups, not on the ranks that share them.
+	Rounded
 )
 
-var exchangeNames = [...]string{"float32", "factors"}
+var exchangeNames = [...]string{"float32", "factors", "bf16"}
 
 // String returns the name in recipes.
 func (e ExchangeForm) String() string {
@@ -34,7 +38,7 @@ func (e ExchangeForm) String() string {
 // MarshalText implements [encoding.TextMarshaler].
 func (e ExchangeForm) MarshalText() ([]byte, error) {
 	if e < 0 || int(e) >= len(exchangeNames) {
-		return nil, fmt.Errorf("exchange: %d, want float32 or factors", int(e))
+		return nil, fmt.Errorf("exchange: %d, want float32, factors or bf16", int(e))
 	}
 	return []byte(exchangeNames[e]), nil
 }
@@ -47,7 +51,7 @@ func (e *ExchangeForm) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("exchange: %q, want float32 or factors", text)
+	return fmt.Errorf("exchange: %q, want float32, factors or bf16", text)
 }
 
 // factors are the gradients that a rank exchanges as factors.

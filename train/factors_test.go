@@ -77,27 +77,36 @@ func TestFactoredProcesses(t *testing.T) {
 	r := stepRecipe("C-LRN", 4)
 	want := trainSteps(t, stepOptions{Recipe: r, Batch: 24, Ranks: 1, Threads: 2}, 24, 12)
 	r.Exchange = Factored
-	outer := comm.Local(2)
+	processesTrain(t, 2, stepOptions{Recipe: r, Batch: 24, Ranks: 2, Threads: 2}, want, 24, 12)
+}
+
+// processesTrain lets several processes train, and compares the last rank of each with what one
+// process came to.
+func processesTrain(t *testing.T, processes int, o stepOptions, want trained, batches ...int) {
+	t.Helper()
+	outer := comm.Local(processes)
 	errs := make(chan error, len(outer))
 	for _, g := range outer {
-		net := stepNetwork(t, r)
+		net, o := stepNetwork(t, o.Recipe), o
+		o.Outer = g
 		go func() {
-			s, err := newStepper(context.Background(), net, stepOptions{Recipe: r, Batch: 24, Ranks: 2, Outer: g, Threads: 2})
+			s, err := newStepper(context.Background(), net, o)
 			if err != nil {
 				errs <- err
 				return
 			}
 			defer s.close()
-			for i, n := range []int{24, 12} {
-				if _, err := s.step(context.Background(), whole(stepBatch(uint64(i), n)), i+1, r.LearningRate); err != nil {
+			for i, n := range batches {
+				if _, err := s.step(context.Background(), whole(stepBatch(uint64(i), n)), i+1, o.Recipe.LearningRate); err != nil {
 					errs <- err
 					return
 				}
 			}
 			values := map[string][]float32{}
-			for _, p := range s.ranks[1].net.Params() {
+			last := s.ranks[len(s.ranks)-1]
+			for _, p := range last.net.Params() {
 				values[p.Name] = p.Value
-				if v := s.ranks[1].sgd.Momentum(p); v != nil {
+				if v := last.sgd.Momentum(p); v != nil {
 					values[momentumPrefix+p.Name] = v
 				}
 			}
@@ -106,7 +115,7 @@ func TestFactoredProcesses(t *testing.T) {
 	}
 	for range outer {
 		if err := <-errs; err != nil {
-			t.Error(err)
+			t.Errorf("%d processes of %d ranks: %v", processes, o.Ranks, err)
 		}
 	}
 }

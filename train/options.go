@@ -143,6 +143,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("train: memory of %d bytes with micro-batches of %d: want one of them", o.Memory, o.Batch)
 	case o.CacheBytes < 0 && o.CacheBytes != NoCache:
 		return fmt.Errorf("train: %d bytes of decoded images to keep, want 0 or more, or NoCache", o.CacheBytes)
+	case o.Device != nil && o.Recipe.Exchange == Rounded:
+		return errors.New("train: recipe: exchange: bf16 on a device, whose sums are float32: want float32 or factors, or no device")
 	case o.Keep < 0 && o.Keep != KeepNone:
 		return fmt.Errorf("train: %d checkpoints to keep, want 0 or more, or KeepNone", o.Keep)
 	case !(o.MaxBad >= 0 && o.MaxBad <= 1) && o.MaxBad != NoneBad:

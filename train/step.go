@@ -166,7 +166,7 @@ func (s *stepper) newReplica(rank int, group comm.Group, net *network.Network) (
 	tree := comm.Tree(o.Recipe.Groups)
 	factors := newFactors(o.Recipe.Exchange, chain, r.training, r.sgd.Params(), group, tree, o.Batch)
 	r.sums = newSums(r.sgd, factors.has, chain.StatisticsLen(), o.Threads/o.Ranks)
-	r.exchange = newExchange(group, tree, &r.sums, factors)
+	r.exchange = newExchange(o.Recipe.Exchange, group, tree, &r.sums, factors)
 	return r, nil
 }
 
@@ -361,6 +361,11 @@ func (s *stepper) sumGroups(ctx context.Context, r *replica, b part, iteration i
 		}
 		from, to := s.groupStart(g, b.n), s.groupStart(g+1, b.n)
 		loss, err := s.gradient(ctx, r, b, iteration, from, to, complete)
+		if r.exchange.round && complete == nil {
+			for _, grad := range sum.grads {
+				r.sums.round(grad)
+			}
+		}
 		switch {
 		case err != nil && ctx.Err() != nil:
 			sum.stats[stopStat] = 1

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"github.com/verydeep/vgg/internal/bfloat16"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/nn"
 )
@@ -15,6 +16,7 @@ type sums struct {
 	stack    []*groupSum
 	unused   []*groupSum
 	task     addTask
+	rounding roundTask
 }
 
 // groupSum is the sum over one or more groups.
@@ -81,6 +83,12 @@ func (s *sums) add(a, b []float32) {
 	s.team.Run((len(a)+addLen-1)/addLen, &s.task)
 }
 
+// round rounds x to bfloat16.
+func (s *sums) round(x []float32) {
+	s.rounding = roundTask{x}
+	s.team.Run((len(x)+addLen-1)/addLen, &s.rounding)
+}
+
 // grads returns the gradients of parameter i in all sums.
 func (s *sums) grads(i int) [][]float32 {
 	var all [][]float32
@@ -121,3 +129,9 @@ func (t *addTask) Part(_, i int) {
 		a[j] += b[j]
 	}
 }
+
+// roundTask rounds to bfloat16, by parts of addLen values.
+type roundTask struct{ x []float32 }
+
+// Part implements kernel.Task.
+func (t *roundTask) Part(_, i int) { bfloat16.Round(t.x[i*addLen : min(len(t.x), (i+1)*addLen)]) }

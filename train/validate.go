@@ -49,6 +49,8 @@ func (r Recipe) Validate() error {
 		return bad("batch", r.Batch, "at least 1")
 	case r.Groups < 1 || r.Groups > r.Batch:
 		return bad("groups", r.Groups, fmt.Sprintf("1 to the batch's %d images", r.Batch))
+	case r.Exchange == Rounded && r.Groups == 1:
+		return bad("exchange", r.Exchange, "at least 2 groups with it: it rounds what groups add, and one adds nothing")
 	case r.Epochs < 1:
 		return bad("epochs", r.Epochs, "at least 1")
 	case r.MaxIterations < 1:

@@ -3,6 +3,8 @@ package weights
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/verydeep/vgg/internal/bfloat16"
 )
 
 // dtypeBits returns the bits of an element of a safetensors dtype, 0 for a dtype that the
@@ -48,7 +50,7 @@ func convert(dst []float32, src []byte, dtype string) {
 		}
 	case "BF16":
 		for i := range dst {
-			dst[i] = math.Float32frombits(uint32(binary.LittleEndian.Uint16(src[2*i:])) << 16)
+			dst[i] = bfloat16.Float32(binary.LittleEndian.Uint16(src[2*i:]))
 		}
 	case "F64":
 		for i := range dst {

@@ -17,8 +17,6 @@ import (
 	"strings"
 	"testing"
 
-	"pgregory.net/rapid"
-
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -60,35 +58,6 @@ func TestToHalf(t *testing.T) {
 			t.Errorf("%v became %04x, want %04x", f, got, want)
 		}
 	}
-}
-
-func TestToBFloat16(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		f := math.Float32frombits(rapid.Uint32().Draw(t, "bits"))
-		got := math.Float32frombits(uint32(toBFloat16(f)) << 16)
-		if f != f {
-			if got == got {
-				t.Fatal("a NaN became a number")
-			}
-			return
-		}
-		// The nearest of the two neighbours, by the distance in float64.
-		low := math.Float32frombits(math.Float32bits(f) &^ 0xffff)
-		high := math.Float32frombits(math.Float32bits(f)&^0xffff + 1<<16)
-		to := func(x float32) float64 {
-			if math.IsInf(float64(x), 0) && !math.IsInf(float64(f), 0) {
-				return math.Abs(math.Copysign(0x1p128, float64(x)) - float64(f))
-			}
-			return math.Abs(float64(x) - float64(f))
-		}
-		want := low
-		if d, e := to(low), to(high); !math.IsInf(float64(f), 0) && (e < d || e == d && math.Float32bits(low)>>16&1 == 1) {
-			want = high
-		}
-		if got != want {
-			t.Fatalf("%v became %v, want %v", f, got, want)
-		}
-	})
 }
 
 func values(x ...float32) iter.Seq[[]float32] {

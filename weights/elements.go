@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/verydeep/vgg/internal/bfloat16"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -77,7 +78,7 @@ func appendElements(bw *bufio.Writer, dtype string, data []float32) (int, error)
 				beyond = h&0x7fff == 0x7c00 && !math.IsInf(float64(v), 0)
 				b = binary.LittleEndian.AppendUint16(b, h)
 			case "BF16":
-				h := toBFloat16(v)
+				h := bfloat16.From(v)
 				beyond = h&0x7fff == 0x7f80 && !math.IsInf(float64(v), 0)
 				b = binary.LittleEndian.AppendUint16(b, h)
 			default:

@@ -20,14 +20,3 @@ func toHalf(f float32) uint16 {
 	b += 1<<12 - 1 + b>>13&1
 	return sign | uint16(b>>13)
 }
-
-// toBFloat16 rounds f to the nearest bfloat16, the upper half of a float32; of two equally
-// near, to the one whose last bit is 0.
-func toBFloat16(f float32) uint16 {
-	b := math.Float32bits(f)
-	if b&(1<<31-1) > 0xff<<23 { // NaN, made quiet
-		return uint16(b>>16) | 0x40
-	}
-	b += 1<<15 - 1 + b>>16&1
-	return uint16(b >> 16)
-}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/verydeep/vgg/internal/bfloat16"
 )
 
 // smallGraph is a graph of a convolution and a product of matrices.
@@ -63,7 +65,7 @@ func TestWriteONNX(t *testing.T) {
 				case "F16":
 					want[i] = fromHalf(toHalf(v))
 				case "BF16":
-					want[i] = math.Float32frombits(uint32(toBFloat16(v)) << 16)
+					want[i] = bfloat16.Float32(bfloat16.From(v))
 				}
 			}
 			if !slices.Equal(got.Shape, s.Shape) || !slices.Equal(got.Data, want) {

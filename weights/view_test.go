@@ -11,6 +11,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/verydeep/vgg/internal/bfloat16"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -48,7 +49,7 @@ func TestViewRead(t *testing.T) {
 			case "F16":
 				binary.LittleEndian.PutUint16(at, toHalf(want[i]))
 			case "BF16":
-				binary.LittleEndian.PutUint16(at, toBFloat16(want[i]))
+				binary.LittleEndian.PutUint16(at, bfloat16.From(want[i]))
 			}
 			if big {
 				slices.Reverse(at)

@@ -5,18 +5,20 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/pids"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
 
 // launchers are the programs that start ranks, of both families of libraries.
@@ -76,6 +78,12 @@ func TestMPI(t *testing.T) {
 		run(self, mpiTraining(config, config+"-2", "--ranks", "2")...)
 		same(config+" on two ranks of one process", config+"-2", config)
 	}
+	run(self, mpiTraining("A", "A-bf16", "--set", "exchange=bf16")...)
+	if sum(t, filepath.Join(dir, "A-bf16", "last.safetensors")) == sum(t, filepath.Join(dir, "A", "last.safetensors")) {
+		t.Error("exchange: bf16 changes nothing")
+	}
+	boxes := boxTraining(t, dir)
+	run(self, append(boxes, "--out", "boxes")...)
 	for i, l := range launchers {
 		t.Run(l.name, func(t *testing.T) {
 			if _, err := exec.LookPath(l.program); err != nil {
@@ -85,16 +93,23 @@ func TestMPI(t *testing.T) {
 				return append(append(slices.Clone(l.arguments), "-n", fmt.Sprint(n), self), training...)
 			}
 			for _, c := range []struct {
-				config           string
+				config, exchange string
 				processes, ranks int
-			}{{"A", 2, 1}, {"A-BN", 3, 1}, {"A-BN", 2, 3}} {
-				out := fmt.Sprintf("%s-%d-%dx%d", c.config, i, c.processes, c.ranks)
-				run(l.program, under(c.processes, mpiTraining(c.config, out, "--ranks", fmt.Sprint(c.ranks), "--rank-logs", out+"-logs"))...)
-				same(out, out, c.config)
+			}{{"A", "float32", 2, 1}, {"A-BN", "float32", 3, 1}, {"A-BN", "float32", 2, 3}, {"A", "factors", 3, 1}, {"A", "bf16", 2, 1}, {"A", "bf16", 3, 1}, {"A", "bf16", 2, 3}} {
+				out, want := fmt.Sprintf("%s-%s-%d-%dx%d", c.config, c.exchange, i, c.processes, c.ranks), c.config
+				if c.exchange == "bf16" {
+					want += "-bf16"
+				}
+				run(l.program, under(c.processes, mpiTraining(c.config, out, "--ranks", fmt.Sprint(c.ranks), "--rank-logs", out+"-logs", "--set", "exchange="+c.exchange))...)
+				same(out, out, want)
 				if logs, _ := filepath.Glob(filepath.Join(dir, out+"-logs", "rank-*.log")); len(logs) != c.processes-1 {
 					t.Errorf("%s: %d logs of ranks", out, len(logs))
 				}
 			}
+			out := fmt.Sprintf("boxes-%d", i)
+			run(l.program, under(2, append(slices.Clone(boxes), "--out", out, "--epochs", "1"))...)
+			run(l.program, under(3, []string{"localize", "train", "--out", out, "--resume", "--epochs", "2"})...)
+			same("boxes on two ranks, then on three", out, "boxes")
 			killed := fmt.Sprintf("killed-%d", i)
 			killRank(t, dir, func() (*exec.Cmd, *bytes.Buffer) {
 				return start(l.program, under(3, mpiTraining("A-BN", killed, "--checkpoint-every", "1ms"))...)
@@ -103,23 +118,53 @@ func TestMPI(t *testing.T) {
 			same("killed on three ranks and resumed on two", killed, "A-BN")
 			// Ranks that would train apart.
 			apart := append(under(1, mpiTraining("A", "apart")), ":", "-n", "1", self)
-			c, out := start(l.program, append(apart, mpiTraining("A", "apart", "--seed", "7")...)...)
-			if err := c.Run(); err == nil || !strings.Contains(out.String(), "rank 1 (") || !strings.Contains(out.String(), "seed: 7, rank 0 has 1") {
-				t.Errorf("another seed on rank 1: %v:\n%s", err, out)
+			c, text := start(l.program, append(apart, mpiTraining("A", "apart", "--seed", "7")...)...)
+			if err := c.Run(); err == nil || !strings.Contains(text.String(), "rank 1 (") || !strings.Contains(text.String(), "seed: 7, rank 0 has 1") {
+				t.Errorf("another seed on rank 1: %v:\n%s", err, text)
 			}
 			// An error of a rank whose exit code is 0, before the first step, and of rank 0 after the last.
 			apart = append(under(1, mpiTraining("A", "apart")), ":", "-n", "1", self)
-			c, out = start(l.program, append(apart, mpiTraining("A", "apart", "--rank-logs", filepath.Join(self, "logs"))...)...)
-			if err := c.Run(); err == nil || !strings.Contains(out.String(), "rank 1: mkdir") {
-				t.Errorf("an error on rank 1: %v:\n%s", err, out)
+			c, text = start(l.program, append(apart, mpiTraining("A", "apart", "--rank-logs", filepath.Join(self, "logs"))...)...)
+			if err := c.Run(); err == nil || !strings.Contains(text.String(), "rank 1: mkdir") {
+				t.Errorf("an error on rank 1: %v:\n%s", err, text)
 			}
 			full := append(slices.Clone(l.arguments), "-n", "2", "sh", "-c", `exec "$0" "$@" >/dev/full`, self)
-			c, out = start(l.program, append(full, mpiTraining("A", fmt.Sprintf("full-%d", i), "--json", "--set", "max_iterations=2")...)...)
-			if err := c.Run(); err == nil || !strings.Contains(out.String(), "standard output: ") {
-				t.Errorf("a result that can't be printed: %v:\n%s", err, out)
+			c, text = start(l.program, append(full, mpiTraining("A", fmt.Sprintf("full-%d", i), "--json", "--set", "max_iterations=2")...)...)
+			if err := c.Run(); err == nil || !strings.Contains(text.String(), "standard output: ") {
+				t.Errorf("a result that can't be printed: %v:\n%s", err, text)
 			}
 		})
 	}
+}
+
+// boxTraining is a command line of a small run that learns boxes, of a set that it writes.
+func boxTraining(t *testing.T, dir string) []string {
+	t.Helper()
+	if err := tiny.Random(16, 1).Save(t.Context(), filepath.Join(dir, "net.safetensors")); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	var table strings.Builder
+	table.WriteString("file,x0,y0,x1,y1\n")
+	for i := range 32 {
+		name := fmt.Sprintf("%s/%02d.png", []string{"blue", "red"}[i%2], i)
+		files["boxed/"+name] = vggtest.PNG(60, 50, vggtest.Noise(uint64(i)))
+		fmt.Fprintf(&table, "%s,%d,10,%d,45\n", name, i%20, 30+i%25)
+	}
+	files["boxes.csv"] = []byte(table.String())
+	vggtest.WriteFiles(t, dir, files)
+	return []string{"localize", "train", "--init-from", "net.safetensors", "--data", "boxed", "--annotations", "boxes.csv",
+		"--batch", "12", "--groups", "6", "--epochs", "2", "--threads", "1"}
+}
+
+// sum is a file's SHA-256.
+func sum(t *testing.T, file string) [32]byte {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sha256.Sum256(data)
 }
 
 // killRank kills a rank of a run that has a checkpoint, and waits until the launcher has ended
@@ -136,7 +181,8 @@ func killRank(t *testing.T, dir string, start func() (*exec.Cmd, *bytes.Buffer),
 			t.Fatal(t.Context().Err())
 		}
 	}
-	ranks := ranksOf(c.Process.Pid)
+	self, _ := os.Executable()
+	ranks := pids.StartedBy(c.Process.Pid, self)
 	if len(ranks) != 3 {
 		t.Fatalf("%d ranks run, want 3:\n%s", len(ranks), text)
 	}
@@ -146,37 +192,4 @@ func killRank(t *testing.T, dir string, start func() (*exec.Cmd, *bytes.Buffer),
 	if err := c.Wait(); err == nil {
 		t.Errorf("the launcher ends well though a rank was killed:\n%s", text)
 	}
-}
-
-// ranksOf lists the descendants of a process that are this program.
-func ranksOf(launcher int) []int {
-	self, _ := os.Executable()
-	var found []int
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		if exe, err := os.Readlink(filepath.Join("/proc", e.Name(), "exe")); err != nil || exe != self {
-			continue
-		}
-		for at := pid; at > 1; at = parent(at) {
-			if at == launcher && pid != launcher {
-				found = append(found, pid)
-			}
-		}
-	}
-	return found
-}
-
-// parent is that of a process; 0 if it has ended.
-func parent(pid int) int {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	n, _ := strconv.Atoi(fields[1])
-	return n
 }

@@ -169,6 +169,7 @@ const (
 	broadcast
 	allReduce32
 	allReduce64
+	allReduceBF16
 	allGather
 )
 
@@ -185,10 +186,10 @@ func (c call) String() string {
 		return "Barrier"
 	case broadcast:
 		return fmt.Sprintf("Broadcast of %d from %d", c.n, c.other)
-	case allReduce32, allReduce64:
-		return fmt.Sprintf("AllReduce of %d %s over %d leaves", c.n, map[kind]string{allReduce32: "float32", allReduce64: "float64"}[c.kind], c.other)
-	}
-	if c.kind == allGather {
+	case allReduce32, allReduce64, allReduceBF16:
+		name := map[kind]string{allReduce32: "float32", allReduce64: "float64", allReduceBF16: "bfloat16"}[c.kind]
+		return fmt.Sprintf("AllReduce of %d %s over %d leaves", c.n, name, c.other)
+	case allGather:
 		return fmt.Sprintf("AllGather of %d, cut at bounds of sum %x", c.n, uint64(c.other))
 	}
 	return "Abort"

@@ -19,6 +19,7 @@ import (
 
 	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/comm/mpi"
+	"github.com/verydeep/vgg/internal/bfloat16"
 	"github.com/verydeep/vgg/internal/vggtest"
 )
 
@@ -109,8 +110,23 @@ func leaf(i, n int) []float32 {
 	return v
 }
 
-// partsOf forms a rank's sums of the leaves.
+// roundedLeaf is one of bfloat16.
+func roundedLeaf(i, n int) []float32 {
+	v := leaf(i, n)
+	bfloat16.Round(v)
+	return v
+}
+
+// partsOf and roundedParts form a rank's sums of the leaves.
 func partsOf(tree comm.Tree, rank, size, n int) [][]float32 {
+	return partsOfLeaves(tree, rank, size, n, leaf)
+}
+
+func roundedParts(tree comm.Tree, rank, size, n int) [][]float32 {
+	return partsOfLeaves(tree, rank, size, n, roundedLeaf)
+}
+
+func partsOfLeaves(tree comm.Tree, rank, size, n int, leaf func(i, n int) []float32) [][]float32 {
 	var all [][]float32
 	tree.Sum(tree.Share(rank, size), func(i int) error { all = append(all, leaf(i, n)); return nil }, func() error {
 		a, b := all[len(all)-2], all[len(all)-1]
@@ -142,9 +158,9 @@ func sums(ctx context.Context, g comm.Group) error {
 			}
 			tree := comm.Tree(leaves)
 			parts := partsOf(tree, g.Rank(), g.Size(), n)
-			doubles := wide(parts)
-			want, wantDoubles := local(tree, g.Size(), n)
-			if err := g.AllReduce(ctx, tree, parts); err != nil {
+			doubles, rounded := wide(parts), roundedParts(tree, g.Rank(), g.Size(), n)
+			want, wantDoubles, wantRounded := local(tree, g.Size(), n)
+			if err := errors.Join(g.AllReduce(ctx, tree, parts), g.AllReduceBF16(ctx, tree, rounded)); err != nil {
 				return err
 			}
 			if err := g.AllReduce64(ctx, tree, doubles); err != nil {
@@ -153,6 +169,9 @@ func sums(ctx context.Context, g comm.Group) error {
 			for i, v := range want {
 				if math.Float32bits(v) != math.Float32bits(parts[0][i]) {
 					return fmt.Errorf("%d leaves, element %d of %d: %g, want %g", leaves, i, n, parts[0][i], v)
+				}
+				if math.Float32bits(wantRounded[i]) != math.Float32bits(rounded[0][i]) {
+					return fmt.Errorf("%d leaves, element %d of %d in bfloat16: %g, want %g", leaves, i, n, rounded[0][i], wantRounded[i])
 				}
 				if math.Float64bits(wantDoubles[i]) != math.Float64bits(doubles[0][i]) {
 					return fmt.Errorf("%d leaves, element %d of %d in float64: %g, want %g", leaves, i, n, doubles[0][i], wantDoubles[i])
@@ -191,18 +210,16 @@ func sums(ctx context.Context, g comm.Group) error {
 }
 
 // local are the sums of a group of goroutines.
-func local(tree comm.Tree, size, n int) ([]float32, []float64) {
+func local(tree comm.Tree, size, n int) (first []float32, doubles []float64, rounded []float32) {
 	groups := comm.Local(size)
-	var first []float32
-	var doubles []float64
 	done := make(chan error)
 	for _, g := range groups {
 		go func() {
 			parts := partsOf(tree, g.Rank(), size, n)
-			w := wide(parts)
-			err := errors.Join(g.AllReduce(context.Background(), tree, parts), g.AllReduce64(context.Background(), tree, w))
+			w, r := wide(parts), roundedParts(tree, g.Rank(), size, n)
+			err := errors.Join(g.AllReduce(context.Background(), tree, parts), g.AllReduce64(context.Background(), tree, w), g.AllReduceBF16(context.Background(), tree, r))
 			if g.Rank() == 0 {
-				first, doubles = parts[0], w[0]
+				first, doubles, rounded = parts[0], w[0], r[0]
 			}
 			done <- err
 		}()
@@ -210,7 +227,7 @@ func local(tree comm.Tree, size, n int) ([]float32, []float64) {
 	for range groups {
 		<-done
 	}
-	return first, doubles
+	return first, doubles, rounded
 }
 
 // mismatch: the last rank makes another call than the others.

@@ -16,14 +16,23 @@ import (
 type scratch struct {
 	send32, receive32 []float32
 	send64, receive64 []float64
+	send16, receive16 []uint16
 }
 
 func (g *group) AllReduce(ctx context.Context, tree comm.Tree, parts [][]float32) error {
-	return reduce(ctx, g, allReduce32, g.library.float, &g.scratch.send32, &g.scratch.receive32, tree, parts)
+	return reduce(ctx, g, allReduce32, tree, parts, func(at, m int) error {
+		return reduceChunk(g, g.library.float, &g.scratch.send32, &g.scratch.receive32, tree, parts, at, m)
+	})
 }
 
 func (g *group) AllReduce64(ctx context.Context, tree comm.Tree, parts [][]float64) error {
-	return reduce(ctx, g, allReduce64, g.library.double, &g.scratch.send64, &g.scratch.receive64, tree, parts)
+	return reduce(ctx, g, allReduce64, tree, parts, func(at, m int) error {
+		return reduceChunk(g, g.library.double, &g.scratch.send64, &g.scratch.receive64, tree, parts, at, m)
+	})
+}
+
+func (g *group) AllReduceBF16(ctx context.Context, tree comm.Tree, parts [][]float32) error {
+	return reduce(ctx, g, allReduceBF16, tree, parts, func(at, m int) error { return reduceHalves(g, tree, parts, at, m) })
 }
 
 var errShare = errors.New("all-reduce over fewer leaves than ranks")
@@ -31,7 +40,8 @@ var errShare = errors.New("all-reduce over fewer leaves than ranks")
 // chunk bounds the scratch: elements that are summed at a time.
 const chunk = 1 << 22
 
-func reduce[T float32 | float64](ctx context.Context, g *group, k kind, number uintptr, send, receive *[]T, tree comm.Tree, parts [][]T) error {
+// reduce checks the arguments, and calls sum on one chunk of the elements after another.
+func reduce[T float32 | float64](ctx context.Context, g *group, k kind, tree comm.Tree, parts [][]T, sum func(at, m int) error) error {
 	if int(tree) < g.size {
 		g.Abort(errShare)
 		return g.failure()
@@ -49,7 +59,7 @@ func reduce[T float32 | float64](ctx context.Context, g *group, k kind, number u
 	return g.together(ctx, call{k, int64(len(parts[0])), int64(tree)}, func() error {
 		n := len(parts[0])
 		for at := 0; at < n; at += chunk {
-			if err := reduceChunk(g, number, send, receive, tree, parts, at, min(chunk, n-at)); err != nil {
+			if err := sum(at, min(chunk, n-at)); err != nil {
 				return err
 			}
 		}

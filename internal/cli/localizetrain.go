@@ -72,39 +72,15 @@ func regressionName(r vgg.Regression) string {
 	return "per-class regression (PCR)"
 }
 
-func (c *localizeTrainCommand) Run(e *environment) error {
+func (c *localizeTrainCommand) Run(e *environment) error { return c.together(e, c.train) }
+
+func (c *localizeTrainCommand) train(e *environment) error {
 	if err := c.take(""); err != nil {
 		return err
 	}
-	from, err := c.checkpoint(e.ctx)
-	if err != nil {
+	c.boxes = &boxTraining{boxFlags: c.boxFlags, annotations: c.Annotations}
+	if err := c.decide(e); err != nil {
 		return err
-	}
-	b := &boxTraining{boxFlags: c.boxFlags, annotations: c.Annotations}
-	if from != nil {
-		if from.Note[noteRegression] == "" {
-			return fmt.Errorf("%s: a checkpoint of a classification network, want vgg train to continue from it", from.Path)
-		}
-		c.Regression, c.BoxRule, b.base = from.Note[noteRegression], from.Note[noteRule], from.Recipe
-		b.RescaleBoxes = from.Note[noteRescale] != ""
-		if b.annotations == "" {
-			b.annotations = from.Note[noteAnnotations]
-		}
-	}
-	if b.regression, err = vgg.ParseRegression(c.Regression); err != nil {
-		return usageError{err}
-	}
-	if b.rule, err = localize.ParseRule(c.BoxRule); err != nil {
-		return usageError{err}
-	}
-	if c.sample() {
-		return usagef("--data SET is needed: images with bounding boxes")
-	}
-	if from == nil {
-		c.boxes = b
-		if err = c.begin(e); err != nil {
-			return err
-		}
 	}
 	if c.S != nil {
 		for _, at := range []**int{&c.ScaleMin, &c.ScaleMax, &c.TestScale} {
@@ -113,8 +89,52 @@ func (c *localizeTrainCommand) Run(e *environment) error {
 			}
 		}
 	}
-	c.boxes = b
-	return c.trainCommand.Run(e)
+	return c.trainCommand.train(e)
+}
+
+// decide sets how boxes are learnt, by the command line or by rank 0's checkpoint, and on rank 0
+// the recipe that a run begins with.
+func (c *localizeTrainCommand) decide(e *environment) (err error) {
+	b := c.boxes
+	told := struct {
+		Regression, Rule, Annotations string
+		Rescale                       bool
+	}{c.Regression, c.BoxRule, b.annotations, b.RescaleBoxes}
+	var from *train.CheckpointInfo
+	if c.processes.first() {
+		if from, err = c.checkpoint(e.ctx); err != nil {
+			return err
+		}
+		if from != nil {
+			if from.Note[noteRegression] == "" {
+				return fmt.Errorf("%s: a checkpoint of a classification network, want vgg train to continue from it", from.Path)
+			}
+			told.Regression, told.Rule, told.Rescale = from.Note[noteRegression], from.Note[noteRule], from.Note[noteRescale] != ""
+			b.base = from.Recipe
+			if told.Annotations == "" {
+				told.Annotations = from.Note[noteAnnotations]
+			}
+		}
+	}
+	if err := c.processes.share(&told); err != nil {
+		return err
+	}
+	b.annotations, b.RescaleBoxes = told.Annotations, told.Rescale
+	if b.regression, err = vgg.ParseRegression(told.Regression); err != nil {
+		return usageError{err}
+	}
+	if b.rule, err = localize.ParseRule(told.Rule); err != nil {
+		return usageError{err}
+	}
+	switch {
+	case !c.processes.first():
+		return nil
+	case c.sample():
+		return usagef("--data SET is needed: images with bounding boxes")
+	case from == nil:
+		return c.begin(e)
+	}
+	return nil
 }
 
 // begin sets the recipe that a run begins with: the paper's for a classification network, else

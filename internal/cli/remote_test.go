@@ -5,18 +5,23 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/internal/cli"
 	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/internal/vggtest/s3"
+	"github.com/verydeep/vgg/internal/vggtest/tiny"
 )
 
 // run runs the command line and returns its exit code and all that it writes.
@@ -121,3 +126,115 @@ func TestServerThatDoesNotAnswer(t *testing.T) {
 		t.Fatal("the command goes on")
 	}
 }
+
+// TestCommandsFromAServer: what reads sets of images reads them from a web server and from an
+// object store, with the results of the same shards on disk.
+func TestCommandsFromAServer(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Chdir(dir)
+	files := map[string][]byte{"plan.yaml": []byte("title: One\nlabels: [network]\nrows:\n  - labels: [net]\n    nets: [{weights: net, scales: [40]}]\n")}
+	var table strings.Builder
+	table.WriteString("file,x0,y0,x1,y1\n")
+	for i := range 15 {
+		name := fmt.Sprintf("%s/%02d.png", []string{"a", "b", "c", "d", "e"}[i%5], i)
+		files["set/"+name] = vggtest.PNG(48, 40, vggtest.Noise(uint64(i)))
+		fmt.Fprintf(&table, "%s,%d,10,%d,35\n", name, i, 20+i)
+	}
+	files["boxes.csv"] = []byte(table.String())
+	vggtest.WriteFiles(t, dir, files)
+	for file, m := range map[string]*vgg.Model{"w/net.safetensors": tiny.Random(16, 1), "boxes.safetensors": tiny.Boxes(1)} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o777), m.Save(t.Context(), file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if code, text := run(t.Context(), "shard", "set", "--out", "shards", "--size=12KB"); code != 0 {
+		t.Fatal(text)
+	}
+	shards, err := filepath.Glob("shards/*.tar")
+	if err != nil || len(shards) < 2 {
+		t.Fatal(shards, err)
+	}
+	web := httptest.NewServer(&vggtest.Faulty{Handler: http.FileServer(http.Dir(".")), Errors: 7})
+	defer web.Close()
+	store := httptest.NewServer(s3.Bucket(t, "photos", "shards", "shards"))
+	defer store.Close()
+	s3.Use(t, store.URL)
+	pattern := fmt.Sprintf("/shards/shard-{000000..%06d}.tar", len(shards)-1)
+	// lines are those of a result in the images' order, without its header.
+	lines := func(t *testing.T, file string) string {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := strings.Split(string(data), "\n")[1:] // in the order in which images were done
+		slices.Sort(all)
+		return strings.Join(all, "\n")
+	}
+	whole := func(t *testing.T, file string) string {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	for _, c := range []struct {
+		name string
+		args []string
+		out  string                                       // ending of the output; "": what is printed
+		of   func(t *testing.T, fileOrText string) string // what must be the same
+	}{
+		{"eval", []string{"eval", "w/net.safetensors", "SET"}, ".jsonl", lines},
+		{"features", []string{"features", "w/net.safetensors", "SET"}, ".npy", whole},
+		{"localize eval", []string{"localize", "eval", "boxes.safetensors", "SET", "--annotations", "boxes.csv"}, ".jsonl", lines},
+		{"stats", []string{"stats", "SET", "--json"}, "", line(`{"data"`)},
+		{"reproduce", []string{"reproduce", "plan.yaml", "w", "SET"}, "", line("net  ")},
+		{"teach", []string{"teach", "SET", "--net", "w/net.safetensors"}, ".safetensors", func(*testing.T, string) string { return "" }},
+		{"compare", []string{"shard", "--compare", "SET"}, "", line("15 images in 15 shards")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var want string
+			for i, set := range []string{"shards", web.URL + pattern, "s3://photos" + pattern} {
+				args := slices.Clone(c.args)
+				args[slices.Index(args, "SET")] = set
+				out := fmt.Sprintf("%s-%d%s", strings.ReplaceAll(c.name, " ", "-"), i, c.out)
+				if c.out != "" {
+					args = append(args, "--out", out)
+				}
+				code, text := run(t.Context(), args...)
+				if code != 0 {
+					t.Fatalf("%v: exit code %d\n%s", args, code, text)
+				}
+				if c.out == "" {
+					out = text
+				}
+				got := times.ReplaceAllString(strings.ReplaceAll(c.of(t, out), set, "shards"), "")
+				if i == 0 {
+					want = got
+				} else if got != want {
+					t.Errorf("%s: other results than from disk:\n%s\nwant\n%s", set, got, want)
+				}
+			}
+		})
+	}
+	code, text := run(t.Context(), "index", "w/net.safetensors", web.URL+pattern, "--out", "index.npy")
+	if code != 2 || !strings.Contains(text, "vgg features describes shards on servers") {
+		t.Errorf("an index of a server's shards: %d, %s", code, text)
+	}
+}
+
+// line returns the line of a text that begins in a way.
+func line(begin string) func(*testing.T, string) string {
+	return func(t *testing.T, text string) string {
+		for l := range strings.Lines(text) {
+			if strings.HasPrefix(l, begin) {
+				return l
+			}
+		}
+		t.Fatalf("no line %q… in\n%s", begin, text)
+		return ""
+	}
+}
+
+// times are those in results.
+var times = regexp.MustCompile(`"(\w*seconds\w*":[^,}]*|modified":"[^"]*")`)

@@ -15,6 +15,7 @@ type shardCommand struct {
 	setFlags
 	Out     string `placeholder:"DIR" help:"Output: the folder for the shards, new or empty."`
 	Reindex bool   `help:"Write an index with checksums beside each of the tar shards that there are, instead of packing images."`
+	Compare bool   `help:"Compare tar shards, on this machine or a server, with the sizes and the SHA-256 in the indices beside them, instead of packing images."`
 	Size    size   `default:"${shardsize}" placeholder:"BYTES" help:"Largest size of a shard, as 500MB or 1GiB (${shardsize})."`
 	Shuffle bool   `help:"Shuffle the images, for programs that read shards from end to end. vgg doesn't need it."`
 	Seed    uint64 `placeholder:"N" help:"Seed of what is random: --shuffle (0)."`
@@ -32,7 +33,8 @@ Examples:
 
     vgg shard photos --out shards
     vgg shard ILSVRC --out shards --size 1GB --shuffle
-    vgg shard --reindex 'train-{000000..000127}.tar'` + exitHelp
+    vgg shard --reindex 'train-{000000..000127}.tar'
+    vgg shard --compare 'https://example.org/train-{000000..000127}.tar'` + exitHelp
 }
 
 // shardResult has the JSON keys of `vgg shard --json`.
@@ -46,6 +48,12 @@ func (c *shardCommand) Run(e *environment) (err error) {
 		return err
 	}
 	switch {
+	case c.Reindex && c.Compare:
+		return usagef("--reindex and --compare both, want one of them: what was just indexed agrees")
+	case c.Compare && c.Out != "":
+		return usagef("--compare and --out both, want one of them: nothing is written")
+	case c.Compare:
+		return c.compare(e)
 	case c.Reindex && c.Out != "":
 		return usagef("--reindex and --out both, want one of them: an index lies beside its shard")
 	case c.Reindex:
@@ -130,6 +138,22 @@ func (c *shardCommand) Run(e *environment) (err error) {
 		return err
 	}
 	return unreadable(len(r.Unreadable), total)
+}
+
+// compare compares shards with their indices.
+func (c *shardCommand) compare(e *environment) error {
+	bar := e.newProgress()
+	defer bar.close()
+	r, err := dataset.VerifyShards(e.ctx, c.Data, c.server(e), bar.stage("comparing", unitShards))
+	bar.close()
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(e.stdout, shardResult{Parts: []dataset.ShardReport{r}, Unreadable: []dataset.BadImage{}})
+	}
+	_, err = fmt.Fprintf(e.stdout, "%s images in %s shards (%s): each is what its index says\n", report.Count(int64(r.Images)), report.Count(int64(r.Shards)), report.Bytes(r.Bytes))
+	return err
 }
 
 // index writes the indices of shards.

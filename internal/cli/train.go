@@ -142,12 +142,15 @@ func trainingDefaults() kong.Vars {
 	}
 }
 
-func (c *trainCommand) Run(e *environment) error {
+func (c *trainCommand) Run(e *environment) error { return c.together(e, c.train) }
+
+// together runs a training in all processes of a launcher.
+func (c *trainCommand) together(e *environment, training func(*environment) error) error {
 	var err error
 	if c.processes, err = e.join(c.Ranks.mpi, &c.Threads, c.RankLogs); err != nil {
 		return c.processes.leave(err)
 	}
-	return c.processes.leave(c.train(e))
+	return c.processes.leave(training(e))
 }
 
 func (c *trainCommand) train(e *environment) error {

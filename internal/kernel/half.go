@@ -3,6 +3,8 @@ package kernel
 import (
 	"math"
 	"unsafe"
+
+	"github.com/verydeep/vgg/internal/bfloat16"
 )
 
 // Half is a 16-bit format in which weights can be stored.
@@ -17,13 +19,10 @@ const (
 
 // narrow rounds x to the nearest value of the format, ties to even.
 func (h Half) narrow(x float32) uint16 {
-	b := math.Float32bits(x)
 	if h == BF16 {
-		if x != x {
-			return uint16(b>>16) | 0x40
-		}
-		return uint16((b + 0x7fff + b>>16&1) >> 16)
+		return bfloat16.From(x)
 	}
+	b := math.Float32bits(x)
 	sign := uint16(b >> 16 & 0x8000)
 	b &= 0x7fffffff
 	switch {
@@ -41,7 +40,7 @@ func (h Half) narrow(x float32) uint16 {
 // widen is the float32 of a value in the format.
 func (h Half) widen(v uint16) float32 {
 	if h == BF16 {
-		return math.Float32frombits(uint32(v) << 16)
+		return bfloat16.Float32(v)
 	}
 	sign, mag := uint32(v&0x8000)<<16, uint32(v&0x7fff)
 	switch {

@@ -9,9 +9,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/verydeep/vgg/internal/vggtest/pids"
 )
 
 // training is the command line of a short run with six groups and many checkpoints.
@@ -97,36 +97,10 @@ func killRanks(ctx context.Context, dir, vgg string, kills int, seed uint64) err
 // killOne kills a random rank that a launcher started. It reports false if there is none yet, or
 // no more.
 func killOne(launcher int, vgg string, rng *rand.Rand) bool {
-	var ranks []int
-	entries, _ := os.ReadDir("/proc")
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		if exe, err := os.Readlink(filepath.Join("/proc", e.Name(), "exe")); err != nil || exe != vgg {
-			continue
-		}
-		for at := parent(pid); at > 1; at = parent(at) {
-			if at == launcher {
-				ranks = append(ranks, pid)
-			}
-		}
-	}
+	ranks := pids.StartedBy(launcher, vgg)
 	if len(ranks) == 0 {
 		return false
 	}
 	p, err := os.FindProcess(ranks[rng.IntN(len(ranks))])
 	return err == nil && p.Kill() == nil
-}
-
-// parent is that of a process; 0 if it has ended.
-func parent(pid int) int {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	n, _ := strconv.Atoi(fields[1])
-	return n
 }
