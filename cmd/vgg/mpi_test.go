@@ -78,7 +78,9 @@ func TestMPI(t *testing.T) {
 		run(self, mpiTraining(config, config+"-2", "--ranks", "2")...)
 		same(config+" on two ranks of one process", config+"-2", config)
 	}
-	run(self, mpiTraining("A", "A-bf16", "--set", "exchange=bf16")...)
+	for _, exchange := range []string{"bf16", "factors"} { // the file tells its recipe
+		run(self, mpiTraining("A", "A-"+exchange, "--set", "exchange="+exchange)...)
+	}
 	if sum(t, filepath.Join(dir, "A-bf16", "last.safetensors")) == sum(t, filepath.Join(dir, "A", "last.safetensors")) {
 		t.Error("exchange: bf16 changes nothing")
 	}
@@ -97,8 +99,8 @@ func TestMPI(t *testing.T) {
 				processes, ranks int
 			}{{"A", "float32", 2, 1}, {"A-BN", "float32", 3, 1}, {"A-BN", "float32", 2, 3}, {"A", "factors", 3, 1}, {"A", "bf16", 2, 1}, {"A", "bf16", 3, 1}, {"A", "bf16", 2, 3}} {
 				out, want := fmt.Sprintf("%s-%s-%d-%dx%d", c.config, c.exchange, i, c.processes, c.ranks), c.config
-				if c.exchange == "bf16" {
-					want += "-bf16"
+				if c.exchange != "float32" {
+					want += "-" + c.exchange
 				}
 				run(l.program, under(c.processes, mpiTraining(c.config, out, "--ranks", fmt.Sprint(c.ranks), "--rank-logs", out+"-logs", "--set", "exchange="+c.exchange))...)
 				same(out, out, want)
