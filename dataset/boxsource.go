@@ -63,6 +63,9 @@ var ErrNoAnnotations = errors.New("no annotations beside the images, want a fold
 // findBoxes looks for annotations in the places that the layouts have for them.
 func (d *Dataset) findBoxes(ctx context.Context) ([]boxSource, error) {
 	if d.root != nil {
+		if _, err := fs.Stat(d.root, "."); errors.Is(err, fs.ErrNotExist) {
+			return nil, ErrNoAnnotations // shards on servers, which list nothing
+		}
 		if s := d.xmlFolder(); s != nil {
 			return s, nil
 		}

@@ -205,6 +205,9 @@ func TestCommandsFromAServer(t *testing.T) {
 				if code != 0 {
 					t.Fatalf("%v: exit code %d\n%s", args, code, text)
 				}
+				if strings.Contains(text, "Boxes are not shown") { // there are none beside shards
+					t.Errorf("%v:\n%s", args, text)
+				}
 				if c.out == "" {
 					out = text
 				}
