@@ -30,4 +30,4 @@ func systemCaches() caches {
 }
 
 // appleCores reports whether the processor is one of Apple's.
-func appleCores() bool { return sysfsPart(os.DirFS(sysfsCPUs), 0).apple() }
+var appleCores = sync.OnceValue(func() bool { return sysfsPart(os.DirFS(sysfsCPUs), 0).apple() })
