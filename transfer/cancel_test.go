@@ -60,7 +60,7 @@ func TestCancelledFiles(t *testing.T) {
 
 // TestCancelledSearches: a search, which several workers share, ends at the next rows.
 func TestCancelledSearches(t *testing.T) {
-	d, x := random(5000, 64, false)
+	d, x := random(60_000, 64, false) // many pieces, so that not all are done before the first is told
 	cause := errors.New("enough")
 	for name, search := range map[string]func(ctx context.Context, o SearchOptions) error{
 		"search":     func(ctx context.Context, o SearchOptions) error { _, err := d.Search(ctx, x[:64*3], 2, o); return err },
