@@ -26,10 +26,11 @@ func VerifyShards(ctx context.Context, path string, o RemoteOptions, p progress.
 	fail := func(err error) (ShardReport, error) {
 		return report, fmt.Errorf("dataset: %s: %w", remote.Plain(path), err)
 	}
-	shards, err := sourcesOf(ctx, path, o)
+	shards, rest, err := sourcesOf(ctx, path, o)
 	if err != nil {
 		return fail(err)
 	}
+	defer rest()
 	report.Dir = shards[0].dir
 	var bad []error
 	for i, shard := range shards {
@@ -64,13 +65,13 @@ type shardSource struct {
 	index     func(context.Context) ([]byte, error)
 }
 
-// sourcesOf lists the shards that path names.
-func sourcesOf(ctx context.Context, name string, o RemoteOptions) ([]shardSource, error) {
+// sourcesOf lists the shards that name names. rest closes connections after their use.
+func sourcesOf(ctx context.Context, name string, o RemoteOptions) ([]shardSource, func(), error) {
 	var all []shardSource
 	if remote.IsAddress(name) {
 		files, err := farFiles(ctx, name, o)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, n := range files.Names() {
 			address := files.Address(n)
@@ -84,10 +85,10 @@ func sourcesOf(ctx context.Context, name string, o RemoteOptions) ([]shardSource
 				return wholefile.ReadFS(ctx, files, n+indexExt, wholefile.MaxTable)
 			}})
 		}
-		return all, nil
+		return all, files.Rest, nil
 	}
-	shards, err := shardFiles(name)
-	for _, file := range shards {
+	paths, err := shardFiles(name)
+	for _, file := range paths {
 		all = append(all, shardSource{filepath.Dir(file), file, func(context.Context) (io.Reader, int64, error) {
 			f, err := os.Open(file)
 			if err != nil {
@@ -101,7 +102,7 @@ func sourcesOf(ctx context.Context, name string, o RemoteOptions) ([]shardSource
 			return f, info.Size(), nil
 		}, func(context.Context) ([]byte, error) { return wholefile.Read(file+indexExt, wholefile.MaxTable) }})
 	}
-	return all, err
+	return all, func() {}, err
 }
 
 // verify compares a shard with its index.
