@@ -234,6 +234,8 @@ type Work struct {
 	failed  failure     // of reading weights
 	offs    []int       // input offsets of the steps
 	offs2   []int
+	runs    [][]segment // of each slot's block of tiles
+	runsAll []segment   // of the block that all threads share
 
 	inputT     inputTask
 	directT    directTask
@@ -270,7 +272,9 @@ type Work struct {
 }
 
 // NewWork returns an empty Work for the team.
-func NewWork(t *Team) *Work { return &Work{Team: t, local: make([][]float32, t.Threads())} }
+func NewWork(t *Team) *Work {
+	return &Work{Team: t, local: make([][]float32, t.Threads()), runs: make([][]segment, t.Threads())}
+}
 
 // grow returns buf with length n, reallocated when it is too short.
 func grow(buf *[]float32, n int) []float32 {

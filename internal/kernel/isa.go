@@ -80,24 +80,6 @@ func Use(name string) error {
 	return fmt.Errorf("kernel: instruction set %q: want one of %s", name, strings.Join(have, ", "))
 }
 
-// tile computes rows × 16·nb outputs; rows is at most the tiles' rows[nb−1]. A step
-// reduces over 16 channels, or 3 if rgb.
-func (s *ISA) tile(rows, nb int, rgb bool, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
-	tiles, channels := &s.asm.gemm, Block
-	if rgb {
-		tiles, channels = &s.asm.gemmRGB, rgbChannels
-	}
-	if tiles.funcs[0] == nil {
-		gemmTwin(rows, nb*Block, channels, len(offs), offs, a, b, c, cStride, bias, flags)
-		return
-	}
-	var bp *float32
-	if flags&addBias != 0 {
-		bp = &bias[0]
-	}
-	tiles.funcs[nb-1][rows](len(offs), &offs[0], &a[0], &b[0], &c[0], cStride, bp, flags)
-}
-
 // product computes m × 16·nb outputs, cutting m into tiles as even as possible. With
 // several tiles the reduction is cut too: all tiles go through the same depth steps
 // before the next, so that b and a tile's rows of a stay in the first-level cache.
@@ -115,17 +97,31 @@ func (s *ISA) product(m, nb int, offs []int, a, b, c []float32, cStride int, bia
 	s.rows(m, nb, false, offs, a, b, c, cStride, bias, flags|last)
 }
 
-// rows computes m × 16·nb outputs tile by tile.
+// rows computes m × 16·nb outputs, in tiles as even as possible. A step reduces over 16
+// channels, or 3 if rgb.
 func (s *ISA) rows(m, nb int, rgb bool, offs []int, a, b, c []float32, cStride int, bias []float32, flags int) {
-	most := s.asm.gemm.rows[nb-1]
+	tiles, channels := &s.asm.gemm, Block
 	if rgb {
-		most = s.asm.gemmRGB.rows[nb-1]
+		tiles, channels = &s.asm.gemmRGB, rgbChannels
 	}
-	tiles := (m + most - 1) / most
-	for t, r := 0, 0; t < tiles; t++ {
-		next := m * (t + 1) / tiles
-		s.tile(next-r, nb, rgb, offs, a[r*Block:], b, c[r*Block:], cStride, bias, flags)
-		r = next
+	if tiles.funcs[0] == nil {
+		gemmTwin(m, nb*Block, channels, len(offs), offs, a, b, c, cStride, bias, flags)
+		return
+	}
+	var bp *float32
+	if flags&addBias != 0 {
+		bp = &bias[0]
+	}
+	count := (m + tiles.rows[nb-1] - 1) / tiles.rows[nb-1]
+	rows, more := m/count, m%count
+	funcs := tiles.funcs[nb-1]
+	for t, r := 0, 0; t < count; t++ {
+		n := rows
+		if t >= count-more {
+			n++
+		}
+		funcs[n](len(offs), &offs[0], &a[r*Block], &b[0], &c[r*Block], cStride, bp, flags)
+		r += n
 	}
 }
 

@@ -105,7 +105,7 @@ func (t *peakTask) multiplications() int {
 
 func (t *peakTask) Part(_, i int) {
 	for range t.times {
-		t.isa.tile(t.rows, 2, false, t.offs, t.a[i], t.b[i], t.c[i], t.rows*Block, nil, 0)
+		t.isa.rows(t.rows, 2, false, t.offs, t.a[i], t.b[i], t.c[i], t.rows*Block, nil, 0)
 	}
 }
 

@@ -202,7 +202,8 @@ func (w *Work) winograd(p Winograd, g Conv, x *Act, u []float32, y *Act, out win
 	}
 	t.v = grow(&w.shared, p.positions()*p.inputStride(g, t.p.Tiles))
 	for t0 := 0; t0 < t.total; t0 = t.tiles.t1 {
-		t.tiles = t.grid.block(t0, min(t0+t.p.Tiles, t.total))
+		t.tiles = t.grid.block(t0, min(t0+t.p.Tiles, t.total), w.runsAll)
+		w.runsAll = t.tiles.runs
 		t.multiply = false
 		w.Team.Run(blocks(g.C), t)
 		t.multiply = true
@@ -214,7 +215,9 @@ func (t *winoTask) Part(slot, i int) {
 	local := t.w.local[slot]
 	switch {
 	case t.p.Order != sharedV:
-		t.block(local, t.grid.block(i*t.p.Tiles, min((i+1)*t.p.Tiles, t.total)))
+		tiles := t.grid.block(i*t.p.Tiles, min((i+1)*t.p.Tiles, t.total), t.w.runs[slot])
+		t.w.runs[slot] = tiles.runs
+		t.block(local, &tiles)
 	case t.multiply:
 		products, edge := t.cut(local, t.p.positions()*t.p.outputStride(t.p.Tiles))
 		for pos := range t.p.positions() {
@@ -230,30 +233,30 @@ func (t *winoTask) Part(slot, i int) {
 func (t *winoTask) cut(buf []float32, n int) (head, tail []float32) { return buf[:n], buf[n:] }
 
 // block computes the three stages of a block of tiles on one thread.
-func (t *winoTask) block(local []float32, tiles tileBlock) {
+func (t *winoTask) block(local []float32, tiles *tileBlock) {
 	v, local := t.cut(local, t.p.positions()*t.p.inputStride(t.g, t.p.Tiles))
 	for b := range blocks(t.g.C) {
-		t.input(v, b, &tiles)
+		t.input(v, b, tiles)
 	}
 	one := t.p.positions() * t.p.outputStride(t.p.Tiles)
 	if t.p.Order == byPanel {
 		products, edge := t.cut(local, one)
 		for panel := range panels(t.g.K) {
 			for pos := range t.p.positions() {
-				t.product(v, products, panel, pos, &tiles)
+				t.product(v, products, panel, pos, tiles)
 			}
-			t.outputs(products, edge, panel, &tiles)
+			t.outputs(products, edge, panel, tiles)
 		}
 		return
 	}
 	products, edge := t.cut(local, one*panels(t.g.K))
 	for pos := range t.p.positions() {
 		for panel := range panels(t.g.K) {
-			t.product(v, products[panel*one:], panel, pos, &tiles)
+			t.product(v, products[panel*one:], panel, pos, tiles)
 		}
 	}
 	for panel := range panels(t.g.K) {
-		t.outputs(products[panel*one:], edge, panel, &tiles)
+		t.outputs(products[panel*one:], edge, panel, tiles)
 	}
 }
 
@@ -261,10 +264,11 @@ func (t *winoTask) block(local []float32, tiles tileBlock) {
 func (t *winoTask) input(v []float32, b int, tiles *tileBlock) {
 	m, pad, count := t.p.M, t.g.Pad, tiles.count()
 	stride := t.p.inputStride(t.g, count)
-	tiles.segments(func(s segment) {
+	for i := range tiles.runs {
+		s := &tiles.runs[i]
 		t.isa.winoInput(s.tile, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-pad, s.tx*m-pad):], t.x.rowLen(),
 			v[(b*count+s.off)*Block:], stride)
-	})
+	}
 }
 
 // product multiplies one position of the tiles with one panel of weights.
@@ -294,15 +298,16 @@ func (t *winoTask) outputs(products, edge []float32, panel int, block *tileBlock
 		if t.bias != nil {
 			bias = t.bias[b*Block:]
 		}
-		block.segments(func(s segment) {
+		for i := range block.runs {
+			s := &block.runs[i]
 			t.output(products[(j*tiles+s.off)*Block:], t.p.outputStride(tiles), s, b, bias, edge)
-		})
+		}
 	}
 }
 
 // output transforms the products of a run of tiles to channel block b of y. Tiles that
 // reach beyond y go through scratch, so that the border of y stays zero.
-func (t *winoTask) output(products []float32, pStride int, s segment, b int, bias, edge []float32) {
+func (t *winoTask) output(products []float32, pStride int, s *segment, b int, bias, edge []float32) {
 	side, height, width := t.p.M, s.rows, s.cols
 	if t.pool {
 		side, height, width = side/2, height/2, width/2
@@ -331,7 +336,7 @@ func (t *winoTask) output(products []float32, pStride int, s segment, b int, bia
 
 // transform transforms the products of count tiles, from tile first of a run on, to y.
 // Masks of maxima go to masks, if not nil, else to their places in t.hits.
-func (t *winoTask) transform(count int, products []float32, pStride int, s segment, b, first int, bias, y []float32, yRow int, masks []float32) {
+func (t *winoTask) transform(count int, products []float32, pStride int, s *segment, b, first int, bias, y []float32, yRow int, masks []float32) {
 	tx := s.tx + first
 	switch {
 	case t.hits != nil:

@@ -89,7 +89,8 @@ func (w *Work) WinogradBackwardWeights(p Winograd, g Conv, x, dy *Act, fresh boo
 	t.d = grow(&w.shared2, d+blocks(g.K)*Block)
 	t.d, t.sums = t.d[:d], t.d[d:]
 	for t0 := 0; t0 < total; t0 = t.tiles.t1 {
-		t.tiles = t.grid.block(t0, min(t0+tiles, total))
+		t.tiles = t.grid.block(t0, min(t0+tiles, total), w.runsAll)
+		w.runsAll = t.tiles.runs
 		if t.halves {
 			w.Team.Run(2, t)
 			continue
@@ -132,22 +133,24 @@ func (t *winoGradTask) Part(_, i int) {
 func (t *winoGradTask) input(b int) {
 	m, tiles := t.p.M, t.tiles.count()
 	stride := t.p.inputStride(t.g, tiles)
-	t.tiles.segments(func(s segment) {
+	for i := range t.tiles.runs {
+		s := &t.tiles.runs[i]
 		t.isa.winoInput(s.tile, s.count, t.x.Data[t.x.At(s.n, b, s.ty*m-1, s.tx*m-1):], t.x.rowLen(), t.v[(b*tiles+s.turn)*Block:], stride)
-	})
+	}
 }
 
 // output transforms block b of dy to d and, with bias, sums it for db.
 func (t *winoGradTask) output(b int, d []float32, bias bool) {
 	m, tiles := t.p.M, t.tiles.count()
 	stride := t.p.inputStride(Conv{C: t.g.K}, tiles)
-	t.tiles.segments(func(s segment) {
+	for i := range t.tiles.runs {
+		s := &t.tiles.runs[i]
 		d := d[(b*tiles+s.turn)*Block:]
 		t.isa.winoGrad(s.tile, s.count, t.dy.Data[t.dy.At(s.n, b, s.ty*m, s.tx*m):], t.dy.rowLen(), d, stride)
 		if bias && t.db != nil {
 			t.biasGrad(s, b, d[t.p.ones()*stride:])
 		}
-	})
+	}
 }
 
 // product adds to du the products, in one position, of blocks c0 … c1−1 of V and a panel
@@ -182,7 +185,7 @@ const gradRun = 112
 func (f Form) ones() int { return f.side() + 1 }
 
 // biasGrad sums a run of tiles, and adds the sum to db at the end of an image.
-func (t *winoGradTask) biasGrad(s segment, b int, ones []float32) {
+func (t *winoGradTask) biasGrad(s *segment, b int, ones []float32) {
 	sum := t.sums[b*Block:][:Block]
 	if s.ty == 0 && s.tx == 0 {
 		clear(sum)
@@ -330,7 +333,7 @@ func (w *Work) filter(p Winograd, g Conv, weights []float32) []float32 {
 
 // transformHits is transform with pooling that records where the maxima came from. Masks
 // of tiles that reach beyond y go through scratch, as the outputs do.
-func (t *winoTask) transformHits(count int, products []float32, pStride int, s segment, b, tx int, bias, y []float32, yRow int, scratch []float32) {
+func (t *winoTask) transformHits(count int, products []float32, pStride int, s *segment, b, tx int, bias, y []float32, yRow int, scratch []float32) {
 	h := t.hits
 	y0, x0, height, width := s.ty*t.p.M/2, tx*t.p.M/2, s.rows/2, s.cols/2
 	if scratch == nil {

@@ -73,20 +73,31 @@ type tileBlock struct {
 	tileGrid
 	t0, t1 int
 	first  [2][2]int // index of the first tile, by whether tiles are narrow below and on the right
+	runs   []segment // all tiles
 }
 
 func (b *tileBlock) count() int { return b.t1 - b.t0 }
 
-func (g tileGrid) block(t0, t1 int) tileBlock {
-	b := tileBlock{tileGrid: g, t0: t0, t1: t1}
-	if g.rows == g.M && g.cols == g.M {
-		return b
-	}
+// block returns a block, whose list of runs takes the memory of runs.
+func (g tileGrid) block(t0, t1 int, runs []segment) tileBlock {
+	b := tileBlock{tileGrid: g, t0: t0, t1: t1, runs: runs[:0]}
 	var n [2][2]int
-	b.segments(func(s segment) { n[s.low()][s.right()] += s.count })
+	for t := t0; t < t1; {
+		s := b.run(t)
+		n[s.low()][s.right()] += s.count
+		t += s.count
+		b.runs = append(b.runs, s)
+	}
 	b.first[0][0] = n[1][0]
 	b.first[0][1] = b.first[0][0] + n[0][0]
 	b.first[1][1] = b.first[0][1] + n[0][1]
+	next := b.first
+	for i := range b.runs {
+		s := &b.runs[i]
+		at := &next[s.low()][s.right()]
+		s.off = *at
+		*at += s.count
+	}
 	return b
 }
 
@@ -159,26 +170,19 @@ func bit(b bool) int {
 	return 0
 }
 
-// segments calls f for every run of the tiles.
-func (b *tileBlock) segments(f func(s segment)) {
-	next := b.first
-	for t := b.t0; t < b.t1; {
-		n, ty, tx := pixel(t, b.h, b.w)
-		s := segment{tile{b.Form, b.M, b.M}, n, ty, tx, min(b.w-tx, b.t1-t), 0, t - b.t0}
-		if ty == b.h-1 {
-			s.rows = b.rows
-		}
-		switch {
-		case b.cols == b.M:
-		case tx == b.w-1:
-			s.cols = b.cols
-		default:
-			s.count = min(s.count, b.w-1-tx)
-		}
-		at := &next[s.low()][s.right()]
-		s.off = *at
-		*at += s.count
-		t += s.count
-		f(s)
+// run returns the run that begins with tile t, but for its place in the block.
+func (b *tileBlock) run(t int) segment {
+	n, ty, tx := pixel(t, b.h, b.w)
+	s := segment{tile: tile{b.Form, b.M, b.M}, n: n, ty: ty, tx: tx, count: min(b.w-tx, b.t1-t), turn: t - b.t0}
+	if ty == b.h-1 {
+		s.rows = b.rows
 	}
+	switch {
+	case b.cols == b.M:
+	case tx == b.w-1:
+		s.cols = b.cols
+	default:
+		s.count = min(s.count, b.w-1-tx)
+	}
+	return s
 }
