@@ -78,7 +78,7 @@ func TestUnusedNamesAreFound(t *testing.T) {
 		}
 	}
 	t.Chdir(dir)
-	t.Setenv("GOFLAGS", "-mod=mod")
+	t.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" -mod=mod")
 	got, count := unusedNames(t, "./...")
 	if want := []string{"m/a.T.Unused", "m/a.Unused"}; !slices.Equal(got, want) || count != 7 {
 		t.Errorf("unused of %d: %v, want %v of 7", count, got, want)

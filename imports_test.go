@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/verydeep/vgg/internal/vggtest"
@@ -343,8 +344,27 @@ func describe(relative string) string {
 }
 
 // listPackages lists the module's packages as built for a target (GOOS/GOARCH), with cgo,
-// so that files that need it are included.
+// so that files that need it are included. Each target is listed once.
 func listPackages(t *testing.T, target string) []listedPackage {
+	t.Helper()
+	listed.Lock()
+	defer listed.Unlock()
+	if listed.packages[target] == nil {
+		if listed.packages == nil {
+			listed.packages = map[string][]listedPackage{}
+		}
+		listed.packages[target] = goList(t, target)
+	}
+	return listed.packages[target]
+}
+
+// listed are the packages that have been listed, by target.
+var listed struct {
+	sync.Mutex
+	packages map[string][]listedPackage
+}
+
+func goList(t *testing.T, target string) []listedPackage {
 	t.Helper()
 	goos, goarch, _ := strings.Cut(target, "/")
 	list := exec.Command("go", "list", "-e", "-json=ImportPath,Imports", "./...")

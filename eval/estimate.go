@@ -96,8 +96,10 @@ const (
 	// sampledSizes is the number of images whose sizes are read, sampledImages that of
 	// the images that are decoded.
 	sampledSizes, sampledImages = 96, 8
-	// leastProbe is the least time of a measurement.
+	// leastProbe is the least time of a measurement, except for work that takes seconds itself,
+	// of whose time it is probeShare.
 	leastProbe = 150 * time.Millisecond
+	probeShare = 0.02
 )
 
 // addTo adds the cost of the work to an estimate, whose MACs are those of all images until
@@ -206,13 +208,13 @@ type probe struct{ crew }
 // all views.
 func (p *probe) seconds(ctx context.Context, sizes []size, macs float64, todo, images, pieces int) (float64, error) {
 	middle, alone := middleSize(sizes)
-	rate, err := p.rate(ctx, middle, todo, images*pieces)
+	rate, err := p.rate(ctx, middle, todo, images*pieces, (1-alone)*macs)
 	if err != nil {
 		return 0, err
 	}
 	seconds := (1 - alone) * macs / rate
 	if alone > 0 {
-		if rate, err = p.rate(ctx, middle, todo, pieces); err != nil {
+		if rate, err = p.rate(ctx, middle, todo, pieces, alone*macs); err != nil {
 			return 0, err
 		}
 		seconds += alone * macs / rate
@@ -249,8 +251,8 @@ func middleSize(sizes []size) (middle size, alone float64) {
 }
 
 // rate measures the multiplications a second of all ranks together on batches of pieces
-// of a size, at most so many.
-func (p *probe) rate(ctx context.Context, s size, images, pieces int) (float64, error) {
+// of a size, at most so many; work is how many multiplications there are to do.
+func (p *probe) rate(ctx context.Context, s size, images, pieces int, work float64) (float64, error) {
 	macs, err := p.model.Net.Chain().MACs(s.h, s.w)
 	if err != nil {
 		return 0, err
@@ -262,7 +264,7 @@ func (p *probe) rate(ctx context.Context, s size, images, pieces int) (float64, 
 	var wg sync.WaitGroup
 	rates, errs := make([]float64, len(ranks)), make([]error, len(ranks))
 	for r, rank := range ranks {
-		wg.Go(func() { rates[r], errs[r] = rank.rate(ctx, s, pieces, float64(macs)) })
+		wg.Go(func() { rates[r], errs[r] = rank.rate(ctx, s, pieces, float64(macs), work/float64(len(ranks))) })
 	}
 	wg.Wait()
 	total := 0.0
@@ -273,8 +275,8 @@ func (p *probe) rate(ctx context.Context, s size, images, pieces int) (float64, 
 }
 
 // rate measures the multiplications a second on batches of at most so many pieces, macs
-// each.
-func (p *pass) rate(ctx context.Context, s size, pieces int, macs float64) (float64, error) {
+// each, of work in all.
+func (p *pass) rate(ctx context.Context, s size, pieces int, macs, work float64) (float64, error) {
 	limit, err := p.limit(s)
 	if err != nil {
 		return 0, err
@@ -292,7 +294,10 @@ func (p *pass) rate(ctx context.Context, s size, pieces int, macs float64) (floa
 		return 0, err
 	}
 	var best time.Duration
-	for start := time.Now(); best == 0 || time.Since(start) < leastProbe; {
+	enough := func() time.Duration {
+		return min(leastProbe, time.Duration(probeShare*work/(macs*float64(n))*float64(best)))
+	}
+	for start := time.Now(); best == 0 || time.Since(start) < enough(); {
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}

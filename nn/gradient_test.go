@@ -148,7 +148,10 @@ func lrn(t *testing.T, o LRNOptions) *LRN {
 
 func TestGradient(t *testing.T) {
 	var problems []problem
-	for _, relu := range []bool{false, true} {
+	for _, relu := range []bool{true, false} {
+		if emulated() && !relu {
+			continue // the same kernels, without a mask
+		}
 		suffix := ""
 		if relu {
 			suffix = "_relu"

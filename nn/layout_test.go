@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"testing"
 
@@ -52,9 +53,11 @@ func groupChain(t testing.TB, threads int, kind string) *Chain {
 	return c
 }
 
-// emulated reports whether this is a short run on the portable kernels. It probably runs in
-// an emulator, where a training step takes seconds.
-func emulated() bool { return testing.Short() && kernel.Current().Name() == "go" }
+// emulated reports whether this is a short run on arm64 or on the portable kernels. It probably
+// runs in an emulator, where a training step takes seconds.
+func emulated() bool {
+	return testing.Short() && (runtime.GOARCH == "arm64" || kernel.Current().Name() == "go")
+}
 
 // kindsOf returns the given kinds, or the first alone in an emulator.
 func kindsOf(kinds ...string) []string {

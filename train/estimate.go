@@ -96,8 +96,9 @@ func (r *run) slowIterations() (int, error) {
 // seconds.
 func (r *run) estimate() (float64, error) {
 	const (
-		most  = 8                      // images of a pass
-		least = 200 * time.Millisecond // time of all passes: a shorter time is too inaccurate
+		most  = 8    // images of a pass
+		least = 0.2  // seconds of all passes: a shorter time is too inaccurate,
+		share = 0.02 // except for a run that takes seconds itself
 	)
 	rec := r.o.Recipe
 	w, err := workOf(r.model.Net.Chain(), rec.Input)
@@ -110,16 +111,19 @@ func (r *run) estimate() (float64, error) {
 	if r.trainFeatures != nil { // the rest has no memory for images of its own yet
 		forward, pass = r.trainFeatures.front.Forward, w.front
 	}
+	left := float64(r.iterations-r.iteration) / float64(r.trainLoader.Batches())
+	work := w.epochs(left, r.o.Train.Len(), r.validationImages(), r.keptViews()) / float64(r.o.processes())
 	if _, err := forward(x); err != nil { // allocates memory
 		return 0, err
 	}
-	start, passes := time.Now(), 0
-	for ; passes == 0 || time.Since(start) < least; passes++ {
+	start := time.Now()
+	for done := float64(n) * pass; ; done += float64(n) * pass {
 		if _, err := forward(x); err != nil {
 			return 0, err
 		}
+		spent := time.Since(start).Seconds()
+		if seconds := spent / done * work; spent > 0 && spent >= min(least, share*seconds) {
+			return seconds, nil
+		}
 	}
-	speed := float64(passes*n) * pass / time.Since(start).Seconds()
-	left := float64(r.iterations-r.iteration) / float64(r.trainLoader.Batches())
-	return w.epochs(left, r.o.Train.Len(), r.validationImages(), r.keptViews()) / (speed * float64(r.o.processes())), nil
 }

@@ -98,7 +98,7 @@ var (
 
 // parse parses a command line and runs nothing.
 func parse(args []string) error {
-	parser, err := newParser(&environment{stderr: io.Discard}, io.Discard, func(int) {})
+	parser, err := newParserOf(grammarOf(args), &environment{stderr: io.Discard}, io.Discard, func(int) {})
 	if err != nil {
 		return err
 	}

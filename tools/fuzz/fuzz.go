@@ -9,10 +9,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -22,7 +24,8 @@ type options struct {
 	least    int64         // inputs
 	run      *regexp.Regexp
 	corpus   string
-	parallel int
+	beside   int // targets at a time
+	parallel int // processes of each
 	out      io.Writer
 }
 
@@ -36,24 +39,37 @@ type pkg struct {
 	targets                   []string
 }
 
+// target is a fuzz target to run.
+type target struct {
+	*pkg
+	name string
+}
+
 // fuzz runs every target that is asked for.
 func (o options) fuzz(ctx context.Context) error {
 	pkgs, err := packages(ctx)
 	if err != nil {
 		return err
 	}
+	targets := o.chosen(pkgs)
+	if len(targets) == 0 {
+		return fmt.Errorf("no target matches %q", o.run)
+	}
 	binaries, err := os.MkdirTemp("", "fuzz")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(binaries)
+	if err := build(ctx, targets, binaries); err != nil {
+		return err
+	}
 	sums, err := readCounts(filepath.Join(o.corpus, countsFile))
 	if err != nil {
 		return err
 	}
 	until := time.Now().Add(o.total)
 	for {
-		if err := o.round(ctx, pkgs, binaries, sums); err != nil {
+		if err := o.round(ctx, targets, binaries, sums); err != nil {
 			return err
 		}
 		if !time.Now().Before(until) {
@@ -62,59 +78,87 @@ func (o options) fuzz(ctx context.Context) error {
 	}
 }
 
-// round runs every target once.
-func (o options) round(ctx context.Context, pkgs []*pkg, binaries string, sums counts) error {
-	var inputs int64
-	ran, failed := 0, false
-	for i, p := range pkgs {
-		var targets []string
-		for _, t := range p.targets {
-			if o.run.MatchString(filepath.Base(p.ImportPath) + "." + t) {
-				targets = append(targets, t)
-			}
-		}
-		if len(targets) == 0 {
-			continue
-		}
-		binary := filepath.Join(binaries, strconv.Itoa(i)+".test")
-		if _, err := os.Stat(binary); err != nil {
-			if err := build(ctx, p, binary); err != nil {
-				return err
-			}
-		}
-		for _, t := range targets {
-			n, err := o.target(ctx, p, binary, t)
-			if err := sums.add(filepath.Join(o.corpus, countsFile), o.relative(p)+" "+t, n); err != nil {
-				return err
-			}
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			ran++
-			inputs += n
-			failed = failed || err != nil
-			if err != nil && !errors.Is(err, errFailed) {
-				return err
+// chosen returns the targets that are asked for.
+func (o options) chosen(pkgs []*pkg) []target {
+	var list []target
+	for _, p := range pkgs {
+		for _, name := range p.targets {
+			if o.run.MatchString(filepath.Base(p.ImportPath) + "." + name) {
+				list = append(list, target{p, name})
 			}
 		}
 	}
-	if ran == 0 {
-		return fmt.Errorf("no target matches %q", o.run)
+	return list
+}
+
+// round runs every target once, o.beside of them at a time.
+func (o options) round(ctx context.Context, targets []target, binaries string, sums counts) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var (
+		mutex  sync.Mutex // of what follows, sums and o.out
+		inputs int64
+		failed bool
+		broken error
+		wait   sync.WaitGroup
+	)
+	queue := make(chan target)
+	for range max(1, o.beside) {
+		wait.Go(func() {
+			for t := range queue {
+				n, text, err := o.target(ctx, t, binaries)
+				mutex.Lock()
+				io.WriteString(o.out, text)
+				inputs += n
+				failed = failed || err != nil
+				if errors.Is(err, errFailed) {
+					err = nil
+				}
+				if e := sums.add(filepath.Join(o.corpus, countsFile), o.relative(t.pkg)+" "+t.name, n); err == nil {
+					err = e
+				}
+				if err != nil && broken == nil {
+					broken = err
+					stop()
+				}
+				mutex.Unlock()
+			}
+		})
 	}
-	fmt.Fprintf(o.out, "%d targets, %d inputs; %d inputs in all runs with this corpus, of %d targets\n", ran, inputs, sums.sum(), len(sums))
+	for _, t := range targets {
+		select {
+		case queue <- t:
+		case <-ctx.Done():
+		}
+	}
+	close(queue)
+	wait.Wait()
+	if broken != nil {
+		return broken
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	fmt.Fprintf(o.out, "%d targets, %d inputs; %d inputs in all runs with this corpus, of %d targets\n", len(targets), inputs, sums.sum(), len(sums))
 	if failed {
 		return errFailed
 	}
 	return nil
 }
 
-// build builds the tests of a package so that they count which code an input reaches. -fuzz
-// would count in the standard library, too: then the counters, which are cleared and read for
-// each input, are many times as many, and most of the time goes into that.
-func build(ctx context.Context, p *pkg, binary string) error {
-	c := exec.CommandContext(ctx, "go", "test", "-c", "-gcflags="+module+"/...=-d=libfuzzer", "-o", binary, p.ImportPath)
-	if text, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", p.ImportPath, err, text)
+// build builds the tests of the targets' packages, all at once, so that they count which code
+// an input reaches. -fuzz would count in the standard library, too: then the counters, which
+// are cleared and read for each input, are many times as many, and most of the time goes into
+// that.
+func build(ctx context.Context, targets []target, folder string) error {
+	args := []string{"test", "-c", "-vet=off", "-gcflags=" + module + "/...=-d=libfuzzer", "-o", folder + string(filepath.Separator)}
+	for _, t := range targets {
+		if args[len(args)-1] != t.ImportPath {
+			args = append(args, t.ImportPath)
+		}
+	}
+	if text, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, text)
 	}
 	return nil
 }
@@ -161,37 +205,51 @@ func packages(ctx context.Context) ([]*pkg, error) {
 	}
 }
 
-// target runs one target and returns how many inputs it ran.
-func (o options) target(ctx context.Context, p *pkg, binary, name string) (int64, error) {
-	corpus := filepath.Join(o.corpus, filepath.FromSlash(p.ImportPath))
+// target runs one target and returns how many inputs it ran, and what there is to say.
+func (o options) target(ctx context.Context, t target, binaries string) (n int64, said string, err error) {
+	corpus := filepath.Join(o.corpus, filepath.FromSlash(t.ImportPath))
 	if err := os.MkdirAll(corpus, 0o777); err != nil {
-		return 0, err
+		return 0, "", err
 	}
-	args := []string{
-		"-test.run=^$", "-test.fuzz=^" + name + "$", "-test.fuzztime=" + o.time.String(),
-		// By default an input that reaches new code is made smaller for up to a minute
-		// before the next one is tried.
-		"-test.fuzzminimizetime=5x", "-test.fuzzcachedir=" + corpus,
-	}
-	if o.parallel > 0 {
-		args = append(args, "-test.parallel="+strconv.Itoa(o.parallel))
-	}
+	binary := filepath.Join(binaries, path.Base(t.ImportPath)+".test")
 	started := time.Now()
-	log, err := run(ctx, p.Dir, binary, args)
-	if err != nil && timeIsUp(log) {
-		log, err = run(ctx, p.Dir, binary, args)
+	var log []byte
+	for span := o.time; span > 0 && err == nil; span = more(n, o.least, o.time, time.Since(started)) {
+		args := []string{
+			"-test.run=^$", "-test.fuzz=^" + t.name + "$", "-test.fuzztime=" + span.String(),
+			// By default an input that reaches new code is made smaller for up to a minute
+			// before the next one is tried.
+			"-test.fuzzminimizetime=5x", "-test.fuzzcachedir=" + corpus,
+		}
+		if o.parallel > 0 {
+			args = append(args, "-test.parallel="+strconv.Itoa(o.parallel))
+		}
+		log, err = run(ctx, t.Dir, binary, args)
+		if err != nil && timeIsUp(log) {
+			log, err = run(ctx, t.Dir, binary, args)
+		}
+		n += inputs(log)
 	}
-	n := inputs(log)
-	fmt.Fprintf(o.out, "%-28s %-24s %10d inputs in %.0f s\n", o.relative(p), name, n, time.Since(started).Seconds())
-	if err != nil && ctx.Err() == nil {
-		fmt.Fprintf(o.out, "%s%s: %v\n", log, name, err)
-		return n, errFailed
+	said = fmt.Sprintf("%-28s %-24s %10d inputs in %.0f s\n", o.relative(t.pkg), t.name, n, time.Since(started).Seconds())
+	switch {
+	case ctx.Err() != nil:
+		return n, said, ctx.Err()
+	case err != nil:
+		return n, said + fmt.Sprintf("%s%s: %v\n", log, t.name, err), errFailed
+	case n < o.least:
+		return n, said + fmt.Sprintf("%s: %d inputs, want %d\n%s", t.name, n, o.least, log), errFailed
 	}
-	if n < o.least {
-		fmt.Fprintf(o.out, "%s: %d inputs, want %d\n%s", name, n, o.least, log)
-		return n, errFailed
+	return n, said, nil
+}
+
+// more is how much longer a target runs that has run n inputs in the time that has passed: a
+// little longer than the rest takes at that rate, and no more than four times its time in all.
+func more(n, least int64, span, passed time.Duration) time.Duration {
+	if n >= least || passed >= 4*span {
+		return 0
 	}
-	return n, nil
+	rest := passed * time.Duration(least-n) / time.Duration(max(1, n)) * 5 / 4
+	return min(rest, 4*span-passed).Round(time.Millisecond) + time.Millisecond
 }
 
 // memoryFolder is a folder in memory, where the system has one.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/verydeep/vgg/internal/vggtest"
 )
@@ -19,6 +20,27 @@ func TestInputs(t *testing.T) {
 	} {
 		if n := inputs([]byte(log)); n != want {
 			t.Errorf("%d inputs, want %d of\n%s", n, want, log)
+		}
+	}
+}
+
+// A slow target goes on until it has run enough inputs, but not for ever.
+func TestMore(t *testing.T) {
+	const span = 5 * time.Second
+	for _, test := range []struct {
+		n, least   int64
+		passed     time.Duration
+		from, most time.Duration
+	}{
+		{5000, 5000, span, 0, 0},
+		{9000, 0, span, 0, 0},
+		{4000, 5000, span, span / 4, span / 2},
+		{10, 5000, span, 3 * span, 3*span + time.Second},
+		{0, 5000, span, 3 * span, 3*span + time.Second},
+		{4999, 5000, 4 * span, 0, 0},
+	} {
+		if got := more(test.n, test.least, span, test.passed); got < test.from || got > test.most {
+			t.Errorf("%d of %d inputs after %v: %v more, want %v to %v", test.n, test.least, test.passed, got, test.from, test.most)
 		}
 	}
 }
