@@ -141,6 +141,20 @@ func (b *batcher) enter(n int) (*place, error) {
 	return &place{b, n}, nil
 }
 
+// enterEach is enter for n images that go their own ways: each has a place of its own.
+func (b *batcher) enterEach(n int) ([]*place, error) {
+	p, err := b.enter(n)
+	if err != nil {
+		return nil, err
+	}
+	places := make([]*place, n)
+	for i := range places {
+		places[i] = &place{b, 1}
+	}
+	p.images = 0
+	return places, nil
+}
+
 // leave gives the place back.
 func (p *place) leave() {
 	p.b.mu.Lock()
@@ -407,7 +421,7 @@ func (b *batcher) pass() {
 func protected(work func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in a pass: %v\n%s", p, debug.Stack())
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
 	return work()
