@@ -60,6 +60,10 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	if o.Method = explain.Method(method); o.Layer != "" && o.Method != explain.GradCAM {
 		return badRequest("parameter layer with method %s, want method=%s", method, explain.GradCAM)
 	}
+	maps, err := boolean(query, "maps", false)
+	if err != nil {
+		return err
+	}
 	format, err := formOf(r, query, pngForm)
 	if err != nil {
 		return err
@@ -71,7 +75,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	defer free()
 	question := "explain " + format + " " + query.Encode()
 	return s.kept(w, h, g.number, question, p, func() (string, []byte, error) {
-		return s.explained(r.Context(), h, g, p, o, format == "png", query.Has("maps"))
+		return s.explained(r.Context(), h, g, p, o, format == "png", maps)
 	})
 }
 

@@ -120,7 +120,7 @@ func (s *Server) run(ctx context.Context, h *hosted, g *generation, q *inferRequ
 	if !tensor.Finite(j.y.Data) {
 		return nil, errNotFinite
 	}
-	response = &inferResponse{Model: h.source.Name, Version: g.version, ID: q.ID}
+	response = &inferResponse{Model: h.source.Name, Version: onlyVersion, ID: q.ID}
 	for _, o := range outputs {
 		t, err := outputOf(g.model, o, j.y)
 		if err != nil {

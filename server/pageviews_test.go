@@ -74,14 +74,20 @@ func TestPageSimilar(t *testing.T) {
 	b.quiet()
 }
 
-// TestPageBoxes: the boxes of some classes, of all windows, and one by itself.
-func TestPageBoxes(t *testing.T) {
-	b, s, _ := open(t, Options{}, tiny.Random(16, 1))
+// withBoxes gives a service a localisation network.
+func withBoxes(t *testing.T, s *Server) {
+	t.Helper()
 	boxes := tiny.Boxes(1)
 	boxes.Preprocess.Resize = 64
 	if err := s.SetLocaliser(t.Context(), Source{Name: "boxes", Open: func(context.Context) (*vgg.Model, error) { return boxes, nil }}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestPageBoxes: the boxes of some classes, of all windows, and one by itself.
+func TestPageBoxes(t *testing.T) {
+	b, s, _ := open(t, Options{}, tiny.Random(16, 1))
+	withBoxes(t, s)
 	b.click("#samples li:first-child button")
 	b.view("boxes")
 	b.until(`document.querySelectorAll(".boxes tbody tr").length === 2`)
