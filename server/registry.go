@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -222,13 +223,17 @@ func (r *registry) open(ctx context.Context, h *hosted) (*generation, error) {
 	return &generation{number: number, model: m, batcher: b}, nil
 }
 
-// fitsScales refuses a picture of w × h pixels of which a pass at one of the scales takes too
-// much memory.
+// fitsScales refuses a picture of w × h pixels whose maps at one of the scales take too much
+// memory.
 func (g *generation) fitsScales(w, h int, scales []int) error {
 	side := g.model.Net.Options().Input
 	for _, q := range scales {
 		sw, sh := g.model.Preprocess.Fit.Size(w, h, max(q, side))
-		if _, err := g.batcher.fits(sh, sw); err != nil {
+		need, err := eval.MapBytes(g.model, sw, sh)
+		if err != nil {
+			return badRequest("an image of %d×%d pixels: %w", sw, sh, err)
+		}
+		if err := g.batcher.fitsPass(sh, sw, need); err != nil {
 			return err
 		}
 	}
