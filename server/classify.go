@@ -148,6 +148,9 @@ func (s *Server) scores(ctx context.Context, h *hosted, g *generation, list []pi
 		h.stats.add("cache_hit", time.Since(start))
 		h.stats.count(start, nil)
 	}
+	if fresh == nil {
+		return all, nil
+	}
 	places, err := g.batcher.enterEach(len(fresh))
 	if err != nil {
 		h.stats.count(start, err)

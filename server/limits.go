@@ -60,7 +60,7 @@ func DefaultLimits() Limits {
 
 		TeachImages: 1000,
 		TeachBody:   128 << 20,
-		TeachMemory: 3 << 29,
+		TeachMemory: 1 << 30,
 		TeachTime:   10 * time.Minute,
 	}
 }

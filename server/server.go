@@ -283,6 +283,7 @@ func (s *Server) routes() map[string]func(http.ResponseWriter, *http.Request) er
 		"POST /v1/features":                                s.features,
 		"PUT /v1/features":                                 s.features,
 		"PUT /v1/features/{file}":                          s.features,
+		"GET /v1/localize":                                 s.aboutLocaliser,
 		"POST /v1/localize":                                s.localize,
 		"PUT /v1/localize":                                 s.localize,
 		"PUT /v1/localize/{file}":                          s.localize,
