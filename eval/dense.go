@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
@@ -14,8 +15,8 @@ import (
 type dense struct {
 	net    *network.Network
 	stride int // distance of neighbouring windows, pixels
-	// Of a network whose head pools the whole map: the layers before the head, the head, and the
-	// side of a window on the map. front is nil of others.
+	// Of a network whose head takes the whole map, pools it or divides it by its norm: the layers
+	// before the head, the head, and the side of a window on the map. front is nil of others.
 	front, head *nn.Chain
 	window      int
 }
@@ -98,7 +99,7 @@ func (d *dense) outputs(ctx context.Context, x *tensor.Tensor) (OutputMap, error
 		return out, err
 	}
 	if shapes, err = d.head.Shapes(s.H, s.W); err != nil {
-		return out, err
+		return out, nil // the head takes maps of windows alone
 	}
 	whole := tensor.New(1, shapes[len(shapes)-1].C, 1, 1)
 	if err := d.head.ForwardContext(ctx, whole, features); err != nil {
@@ -106,6 +107,48 @@ func (d *dense) outputs(ctx context.Context, x *tensor.Tensor) (OutputMap, error
 	}
 	out.Whole = whole.Data
 	return out, nil
+}
+
+// bytes returns the memory of outputs for an image of h×w pixels, where floats gives that of a
+// chain for n images.
+func (d *dense) bytes(h, w int, floats func(c *nn.Chain, n, h, w int) (int, error)) (int64, error) {
+	if d.front == nil {
+		n, err := floats(d.net.Chain(), 1, h, w)
+		return 4 * int64(n), err
+	}
+	shapes, err := d.front.Shapes(h, w)
+	if err != nil {
+		return 0, err
+	}
+	before, err := floats(d.front, 1, h, w)
+	if err != nil {
+		return 0, err
+	}
+	s := shapes[len(shapes)-1]
+	places := (s.H - d.window + 1) * (s.W - d.window + 1)
+	n := min(windowBatch, places)
+	after, err := floats(d.head, n, d.window, d.window)
+	if err != nil {
+		return 0, err
+	}
+	if shapes, err = d.head.Shapes(d.window, d.window); err != nil {
+		return 0, err
+	}
+	windows := n*s.C*d.window*d.window + places*shapes[len(shapes)-1].C
+	return 4 * int64(before+after+windows), nil
+}
+
+// MapBytes returns the memory, in bytes, that [OutputMaps] takes in the network for an image
+// rescaled to w×h pixels, beside the parameters.
+func MapBytes(m *vgg.Model, w, h int) (int64, error) {
+	if m == nil || m.Net == nil {
+		return 0, fmt.Errorf("eval: %w", vgg.ErrNoNetwork)
+	}
+	d, err := newDense(m.Net)
+	if err != nil {
+		return 0, err
+	}
+	return d.bytes(h, w, (*nn.Chain).InferenceFloats)
 }
 
 // windowBatch is the most windows that go through a head at a time.

@@ -105,3 +105,68 @@ func TestMapOfPooledHead(t *testing.T) {
 		t.Errorf("posterior %v, want that of the whole image, %v", scores[0].Posterior, whole)
 	}
 }
+
+// TestMapOfDividedHead: of a head that divides the whole map by its norm, the output of each
+// window is what the head makes of the map there; there is none for the whole image.
+func TestMapOfDividedHead(t *testing.T) {
+	m := pooled(t, "L2 FC")
+	im := preprocess.NewImage(60, 48)
+	for i := range im.Pix {
+		im.Pix[i] = uint8(i * i % 251)
+	}
+	maps, err := eval.OutputMaps(t.Context(), m, im, []int{32, 40})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := maps[1]
+	if got.W != 50 || got.H != 40 || got.Stride != 4 || got.OH != 3 || got.OW != 5 || got.Window != 32 || got.Whole != nil {
+		t.Fatalf("%d×%d pixels, %d×%d windows of %d, %d apart, whole %v", got.W, got.H, got.OW, got.OH, got.Window, got.Stride, got.Whole)
+	}
+	seen, err := preprocess.Resize(im, 50, 40, m.Preprocess.Filter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := tensor.New(1, 3, 40, 50)
+	m.Preprocess.Tensor(x.Data, seen, [3]float32{})
+	features, err := m.Net.Until("pool2", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := features.Forward(x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	params := m.Net.Params()
+	w, b := params[len(params)-2], params[len(params)-1]
+	weights, biases := make([]float32, w.Len()), make([]float32, b.Len())
+	if err := w.Get(weights); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Get(biases); err != nil {
+		t.Fatal(err)
+	}
+	const side, channels = 8, 16
+	for k := range 5 {
+		for top := range got.OH {
+			for left := range got.OW {
+				sum, norm := 0.0, 0.0
+				for c := range channels {
+					for y := range side {
+						for x := range side {
+							v := float64(f.Data[(c*f.Dim(2)+top+y)*f.Dim(3)+left+x])
+							norm += v * v
+							sum += v * float64(weights[((k*channels+c)*side+y)*side+x])
+						}
+					}
+				}
+				want := float64(biases[k]) + sum/math.Sqrt(norm)
+				if v := float64(got.Outputs[(k*got.OH+top)*got.OW+left]); math.Abs(v-want) > 1e-5 {
+					t.Fatalf("output %d, window (%d,%d): %v, want %v", k, left, top, v, want)
+				}
+			}
+		}
+	}
+	if need, err := eval.MapBytes(m, 50, 40); err != nil || need < 4*16*10*12 {
+		t.Errorf("%d bytes, %v", need, err)
+	}
+}

@@ -122,6 +122,21 @@ func (d design) passBytes(n, h, w int) (int64, error) {
 	return 4 * int64(total), nil
 }
 
+// passFloats returns the numbers of a pass of a chain over n images of h×w pixels: input,
+// activations, scratch and output.
+func passFloats(c *nn.Chain, n, h, w int) (int, error) {
+	floats, err := c.WorkspaceFloats(n, h, w)
+	if err != nil {
+		return 0, err
+	}
+	shapes, err := c.Shapes(h, w)
+	if err != nil {
+		return 0, err
+	}
+	out := shapes[len(shapes)-1]
+	return floats + n*(3*h*w+out.C*out.H*out.W), nil
+}
+
 // fixedBytes returns the memory, in bytes, of the process with the network before it sees
 // an image: the weights, and their transformed copies for images of any size or for crops
 // alone.

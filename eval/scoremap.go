@@ -24,7 +24,7 @@ type OutputMap struct {
 	// Outputs is (K,OH,OW): output by output, rows from top to bottom.
 	Outputs []float32
 	// Whole is the output for the whole image, (K), of a network whose head pools it; nil of
-	// others.
+	// others, also of one whose head takes maps of windows alone (L2 on the map).
 	Whole []float32
 }
 
@@ -73,8 +73,8 @@ func ScoreMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales [
 	return maps, nil
 }
 
-// OutputMaps runs a network densely over an image at several scales. Where the head pools the
-// whole map of the last convolutions, it takes that of each window. An image that needs
+// OutputMaps runs a network densely over an image at several scales. Where the head takes the
+// whole map of the last convolutions (GAP, or L2 on the map), it takes that of each window. An image that needs
 // more than [DefaultMemory] is an error, and outputs that are not finite are [vgg.ErrNotFinite].
 func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales []int) ([]OutputMap, error) {
 	if m == nil || m.Net == nil {
@@ -105,7 +105,7 @@ func OutputMaps(ctx context.Context, m *vgg.Model, im *preprocess.Image, scales 
 		if need := 12 * float64(w) * float64(h); need > float64(limits.pass) {
 			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %.0f MiB, want at most %s: a smaller scale takes less", im.W, im.H, w, h, need/(1<<20), mebibytes(limits.pass))
 		}
-		if need, err := d.passBytes(1, h, w); err != nil {
+		if need, err := run.bytes(h, w, passFloats); err != nil {
 			return nil, err
 		} else if need > limits.pass {
 			return nil, fmt.Errorf("eval: %d×%d pixels rescaled to %d×%d take %s, want at most %s: a smaller scale takes less", im.W, im.H, w, h, mebibytes(need), mebibytes(limits.pass))

@@ -95,6 +95,15 @@ func (b *batcher) fits(h, w int) (int, error) {
 	return n, nil
 }
 
+// fitsPass refuses an image of h × w pixels that needs more bytes in the network than a pass may
+// have.
+func (b *batcher) fitsPass(h, w int, need int64) error {
+	if need > b.limits.Pass {
+		return refuse(http.StatusRequestEntityTooLarge, "pass", "an image of %d×%d pixels takes %s in the network, the service gives %s to a pass", w, h, report.Bytes(need), report.Bytes(b.limits.Pass))
+	}
+	return nil
+}
+
 func (b *batcher) computeFit(h, w int) (int, error) {
 	need := func(n int) (int64, error) {
 		floats, err := b.net.Chain().InferenceFloats(n, h, w)
@@ -104,8 +113,8 @@ func (b *batcher) computeFit(h, w int) (int, error) {
 	if err != nil {
 		return 0, badRequest("an image of %d×%d pixels: %w", w, h, err)
 	}
-	if least > b.limits.Pass {
-		return 0, refuse(http.StatusRequestEntityTooLarge, "pass", "an image of %d×%d pixels takes %s in the network, the service gives %s to a pass", w, h, report.Bytes(least), report.Bytes(b.limits.Pass))
+	if err := b.fitsPass(h, w, least); err != nil {
+		return 0, err
 	}
 	low, high := 1, b.most
 	for low < high { // the largest that fits
@@ -139,6 +148,20 @@ func (b *batcher) enter(n int) (*place, error) {
 	}
 	b.images += n
 	return &place{b, n}, nil
+}
+
+// enterEach is enter for n images that go their own ways: each has a place of its own.
+func (b *batcher) enterEach(n int) ([]*place, error) {
+	p, err := b.enter(n)
+	if err != nil {
+		return nil, err
+	}
+	places := make([]*place, n)
+	for i := range places {
+		places[i] = &place{b, 1}
+	}
+	p.images = 0
+	return places, nil
 }
 
 // leave gives the place back.
@@ -407,7 +430,7 @@ func (b *batcher) pass() {
 func protected(work func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in a pass: %v\n%s", p, debug.Stack())
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
 	return work()

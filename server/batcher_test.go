@@ -1,11 +1,17 @@
 package server
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"mime/multipart"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -111,4 +117,46 @@ func statusOf(err error) int {
 		return f.code
 	}
 	return 0
+}
+
+// TestTogether: the pictures of a request go through the network in one pass, beside one that
+// can't be read, and have the answers that each has alone.
+func TestTogether(t *testing.T) {
+	m := tiny.Random(16, 1)
+	_, alone := serve(t, Options{}, m)
+	pictures := [][]byte{vggtest.PNG(40, 50, vggtest.Noise(1)), vggtest.PNG(60, 30, vggtest.Noise(2)), []byte("no picture"), vggtest.PNG(33, 33, vggtest.Noise(3))}
+	readable := len(pictures) - 1
+	// The first one waits for the others, however slow the machine is.
+	s, h := serve(t, Options{MaxBatch: readable, MaxDelay: time.Minute, Limits: Limits{Queue: 1}}, m)
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	for i, p := range pictures {
+		part, err := w.CreateFormFile("image", fmt.Sprint(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		part.Write(p)
+	}
+	w.Close()
+	code, body, _ := ask(t, "POST", h.URL+"/v1/classify", form.Bytes(), "Content-Type", w.FormDataContentType())
+	var got []json.RawMessage
+	if err := json.Unmarshal(body, &got); code != 200 || err != nil || len(got) != len(pictures) {
+		t.Fatalf("code %d: %s", code, body)
+	}
+	for i, p := range pictures {
+		if i == 2 {
+			if !strings.Contains(string(got[i]), `"error":`) {
+				t.Errorf("what is no picture has the answer %s", got[i])
+			}
+			continue
+		}
+		_, want, _ := ask(t, "PUT", fmt.Sprintf("%s/v1/classify/%d", alone.URL, i), p)
+		if string(got[i]) != strings.TrimSpace(string(want)) {
+			t.Errorf("picture %d: %s, alone %s", i, got[i], want)
+		}
+	}
+	stats := s.models.models["tiny"].stats.of("tiny", "1")
+	if stats.Executions != 1 || stats.Inferences != int64(readable) {
+		t.Errorf("%d passes of %d images, want one of %d", stats.Executions, stats.Inferences, readable)
+	}
 }

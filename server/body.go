@@ -158,9 +158,8 @@ func (s *Server) pictures(r *http.Request) (list []picture, release func(), err 
 			release()
 		}
 	}()
-	if kind == "multipart/form-data" || kind == "application/json" {
-		// The pictures are copies, which the text of a JSON object is in between.
-		copies, err := s.hold(2 * int64(len(data)))
+	if n := copiesOf(kind, len(data)); n > 0 {
+		copies, err := s.hold(n)
 		if err != nil {
 			return nil, release, err
 		}
@@ -168,9 +167,9 @@ func (s *Server) pictures(r *http.Request) (list []picture, release func(), err 
 		release = func() { copies(); body() }
 	}
 	switch {
-	case kind == "multipart/form-data":
+	case kind == formKind:
 		list, err = formPictures(data, parameters["boundary"], s.options.Limits.Images)
-	case kind == "application/json":
+	case kind == jsonKind:
 		list, err = jsonPictures(data, s.options.Limits.Images)
 	case kind == "application/x-www-form-urlencoded" && !preprocess.IsImage(data):
 		err = badRequest("the body is a form of text: send the picture itself (curl -T cat.jpg, or --data-binary @cat.jpg) or a file of a form (curl -F image=@cat.jpg)")
@@ -185,20 +184,73 @@ func (s *Server) pictures(r *http.Request) (list []picture, release func(), err 
 	return list, release, err
 }
 
+// The types of bodies that pictures are copied out of.
+const (
+	formKind = "multipart/form-data"
+	jsonKind = "application/json"
+)
+
+// copiesOf is the memory of the pictures of a body of n bytes beside the body: nothing if it is
+// the picture.
+func copiesOf(kind string, n int) int64 {
+	switch kind {
+	case formKind:
+		return int64(n)
+	case jsonKind: // texts, and what they mean
+		return 2 * int64(n)
+	}
+	return 0
+}
+
+// files reads the parts of a form, which with their boundaries are longer than their contents:
+// these share memory as long as the form.
+type files struct {
+	form *multipart.Reader
+	room []byte
+}
+
+func newFiles(form []byte, boundary string) *files {
+	return &files{multipart.NewReader(bytes.NewReader(form), boundary), make([]byte, 0, len(form))}
+}
+
+// next returns the next part, or [io.EOF].
+func (f *files) next() (*multipart.Part, error) {
+	part, err := f.form.NextRawPart()
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = badRequest("the form can't be read: %w", err)
+	}
+	return part, err
+}
+
+// read returns the content of a part.
+func (f *files) read(part *multipart.Part) ([]byte, error) {
+	start := len(f.room)
+	for {
+		n, err := part.Read(f.room[len(f.room):cap(f.room)])
+		f.room = f.room[:len(f.room)+n]
+		if errors.Is(err, io.EOF) {
+			return f.room[start:len(f.room):len(f.room)], nil
+		}
+		if err != nil {
+			return nil, badRequest("the form can't be read: %w", err)
+		}
+	}
+}
+
 // formPictures returns the files of a form.
 func formPictures(data []byte, boundary string, most int) ([]picture, error) {
 	if boundary == "" {
 		return nil, badRequest("a form without a boundary in its Content-Type")
 	}
 	var list []picture
-	form := multipart.NewReader(bytes.NewReader(data), boundary)
+	form := newFiles(data, boundary)
 	for {
-		part, err := form.NextRawPart()
+		part, err := form.next()
 		if errors.Is(err, io.EOF) {
 			return list, nil
 		}
 		if err != nil {
-			return nil, badRequest("the form can't be read: %w", err)
+			return nil, err
 		}
 		if part.FileName() == "" && part.FormName() != "image" {
 			continue // a field of text
@@ -206,9 +258,9 @@ func formPictures(data []byte, boundary string, most int) ([]picture, error) {
 		if len(list) == most {
 			return nil, refuse(http.StatusRequestEntityTooLarge, "images", "more than %d pictures in a request", most)
 		}
-		content, err := io.ReadAll(part)
+		content, err := form.read(part)
 		if err != nil {
-			return nil, badRequest("the form can't be read: %w", err)
+			return nil, err
 		}
 		list = append(list, picture{part.FileName(), content})
 	}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/verydeep/vgg"
@@ -51,13 +52,16 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer free()
 	results := make([]classifyAnswer, len(list))
+	all, err := s.scores(r.Context(), h, g, list, scale)
+	if err != nil {
+		return err
+	}
 	for i, p := range list {
 		results[i].File = p.name
-		scores, err := s.scores(r.Context(), h, g, p.data, scale)
-		if err == nil {
-			results[i].Answer = g.model.Answer(scores, top, thresholds)
-		} else if results[i].Error, err = ofPicture(i, len(list), err); err != nil {
-			return err
+		if all[i].err != nil {
+			results[i].Error = all[i].err.Error()
+		} else {
+			results[i].Answer = g.model.Answer(all[i].scores, top, thresholds)
 		}
 	}
 	if len(list) == 1 {
@@ -70,15 +74,15 @@ func (s *Server) classify(w http.ResponseWriter, r *http.Request) error {
 
 // ofPicture decides about the error of picture i of n. One that the picture itself is to blame
 // for is told in its answer, as the others have theirs; another ends the request.
-func ofPicture(i, n int, err error) (told string, ends error) {
+func ofPicture(i, n int, err error) (told, ends error) {
 	f, ok := errors.AsType[*failure](err)
 	switch {
 	case n == 1:
-		return "", err
+		return nil, err
 	case ok && f.code == http.StatusBadRequest:
-		return err.Error(), nil
+		return err, nil
 	}
-	return "", fmt.Errorf("picture %d: %w", i, err)
+	return nil, fmt.Errorf("picture %d: %w", i, err)
 }
 
 // asked returns the parameters of a request and the network that it asks, one of classes.
@@ -121,21 +125,55 @@ func classifier(m *vgg.Model) error {
 	return nil
 }
 
-// scores returns the scores of the classes for the central crop of a picture.
-func (s *Server) scores(ctx context.Context, h *hosted, g *generation, data []byte, scale int) (scores []float32, err error) {
+// scored are the scores of a picture, or why it has none.
+type scored struct {
+	scores []float32
+	err    error
+}
+
+// scores returns the scores of the classes for the central crop of each picture. The pictures
+// are decoded beside each other and wait for a pass together. An error that a picture isn't to
+// blame for ends them all.
+func (s *Server) scores(ctx context.Context, h *hosted, g *generation, list []picture, scale int) ([]scored, error) {
 	start := time.Now()
-	defer func() { h.stats.count(start, err) }()
-	key := keyOf(g.number, fmt.Sprintf("scores %d", scale), data)
-	if kept := s.answers.get(key); kept != nil {
+	all, keys := make([]scored, len(list)), make([]answerKey, len(list))
+	var fresh []int
+	for i, p := range list {
+		keys[i] = keyOf(g.number, fmt.Sprintf("scores %d", scale), p.data)
+		if all[i].scores = s.answers.get(keys[i]); all[i].scores == nil {
+			fresh = append(fresh, i)
+			continue
+		}
 		s.metrics.answers.WithLabelValues(h.source.Name, "hit").Inc()
 		h.stats.add("cache_hit", time.Since(start))
-		return kept, nil
+		h.stats.count(start, nil)
 	}
-	place, err := g.batcher.enter(1)
+	if fresh == nil {
+		return all, nil
+	}
+	places, err := g.batcher.enterEach(len(fresh))
 	if err != nil {
+		h.stats.count(start, err)
 		return nil, err
 	}
-	defer place.leave()
+	return all, together(ctx, len(fresh), func(ctx context.Context, k int) error {
+		i := fresh[k]
+		defer places[k].leave()
+		x, err := s.score(ctx, h, g, places[k], list[i].data, scale, start)
+		h.stats.count(start, err)
+		if err == nil {
+			s.answers.put(keys[i], x)
+			all[i].scores = x
+			return nil
+		}
+		told, ends := ofPicture(i, len(list), err)
+		all[i].err = told
+		return ends
+	})
+}
+
+// score computes the scores of a picture, which has a place in the queue.
+func (s *Server) score(ctx context.Context, h *hosted, g *generation, place *place, data []byte, scale int, start time.Time) ([]float32, error) {
 	side := g.model.Net.Options().Input
 	x := tensor.New(1, 3, side, side)
 	if err := s.see(ctx, g, x.Data, data, scale); err != nil {
@@ -152,8 +190,29 @@ func (s *Server) scores(ctx context.Context, h *hosted, g *generation, data []by
 	}
 	s.metrics.answers.WithLabelValues(h.source.Name, "miss").Inc()
 	h.stats.add("cache_miss", time.Since(start))
-	s.answers.put(key, j.y.Data)
 	return j.y.Data, nil
+}
+
+// together calls work for 0 to n-1 at the same time and returns the first error, which ends the
+// others' context.
+func together(ctx context.Context, n int, work func(ctx context.Context, i int) error) error {
+	if n == 1 {
+		return work(ctx, 0)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var first error
+	var once sync.Once
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			if err := protected(func() error { return work(ctx, i) }); err != nil {
+				once.Do(func() { first = err; cancel(err) })
+			}
+		})
+	}
+	all.Wait()
+	return first
 }
 
 // queryOf returns the parameters of an address. Others than the known ones are an error.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,7 +36,7 @@ const mostMapValues = 4 << 20
 
 // explain shows where a picture's classes are: as JSON, or as a PNG of heat maps.
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
-	query, h, g, release, err := s.asked(r, "model", "top", "classes", "scales", "maps", "format", "method", "layer")
+	query, h, g, release, err := s.asked(r, "model", "top", "class", "classes", "scales", "maps", "format", "method", "layer")
 	if err != nil {
 		return err
 	}
@@ -44,7 +45,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	classes, err := classesOf(query, outputsCount(g.model))
+	classes, err := classesOf(query, g.model)
 	if err != nil {
 		return err
 	}
@@ -60,6 +61,10 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	if o.Method = explain.Method(method); o.Layer != "" && o.Method != explain.GradCAM {
 		return badRequest("parameter layer with method %s, want method=%s", method, explain.GradCAM)
 	}
+	maps, err := boolean(query, "maps", false)
+	if err != nil {
+		return err
+	}
 	format, err := formOf(r, query, pngForm)
 	if err != nil {
 		return err
@@ -71,7 +76,7 @@ func (s *Server) explain(w http.ResponseWriter, r *http.Request) error {
 	defer free()
 	question := "explain " + format + " " + query.Encode()
 	return s.kept(w, h, g.number, question, p, func() (string, []byte, error) {
-		return s.explained(r.Context(), h, g, p, o, format == "png", query.Has("maps"))
+		return s.explained(r.Context(), h, g, p, o, format == "png", maps)
 	})
 }
 
@@ -154,23 +159,35 @@ func (s *Server) fitsGradients(m *vgg.Model, w, h int, o explain.Options) error 
 	return nil
 }
 
-// classesOf returns the parameter classes, numbers of n classes such as 3,207, nil if there is
-// none.
-func classesOf(values url.Values, n int) ([]int, error) {
-	if !values.Has("classes") {
-		return nil, nil
-	}
-	parts := strings.Split(values.Get("classes"), ",")
-	if len(parts) > mostClasses {
-		return nil, badRequest("parameter classes has %d, the most is %d", len(parts), mostClasses)
-	}
+// classesOf returns the classes of the parameters classes, numbers such as 3,207, and class, a
+// name or a number; nil if there are none.
+func classesOf(values url.Values, m *vgg.Model) ([]int, error) {
 	var classes []int
-	for _, text := range parts {
+	n := outputsCount(m)
+	number := func(parameter, text string) error {
 		c, err := strconv.Atoi(text)
 		if err != nil || c < 0 || c >= n {
-			return nil, badRequest("parameter classes has %q, want whole numbers from 0 to %d", abbreviated(text), n-1)
+			return badRequest("parameter %s has %q, want whole numbers from 0 to %d", parameter, abbreviated(text), n-1)
 		}
 		classes = append(classes, c)
+		return nil
+	}
+	if values.Has("classes") {
+		for text := range strings.SplitSeq(values.Get("classes"), ",") {
+			if err := number("classes", text); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, name := range values["class"] {
+		if i := slices.Index(m.Classes, name); i >= 0 {
+			classes = append(classes, i)
+		} else if err := number("class", name); err != nil {
+			return nil, badRequest("class %q: no class of the network, want one of its %d, or a number from 0 to %d", abbreviated(name), n, n-1)
+		}
+	}
+	if len(classes) > mostClasses {
+		return nil, badRequest("%d classes, the most is %d", len(classes), mostClasses)
 	}
 	return classes, nil
 }

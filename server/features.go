@@ -65,7 +65,7 @@ func (s *Server) features(w http.ResponseWriter, r *http.Request) error {
 		if ends != nil {
 			return ends
 		}
-		results[i].Error = told
+		results[i].Error = told.Error()
 	}
 	switch {
 	case form == "npy":

@@ -29,7 +29,7 @@ func (s *Server) routeGRPC() {
 	})
 	unary(s, "ModelReady", func(ctx context.Context, q *oip.ModelReadyRequest) (*oip.ModelReadyResponse, error) {
 		ready := false // nor is an unknown model
-		if h, err := s.models.find(q.Name); err == nil {
+		if h, err := s.models.find(q.Name); err == nil && h.hasVersion(q.Version) == nil {
 			ready, _ = h.ready()
 		}
 		return &oip.ModelReadyResponse{Ready: ready}, nil
@@ -139,7 +139,7 @@ func (s *Server) grpcMetadata(ctx context.Context, q *oip.ModelMetadataRequest) 
 		return nil, err
 	}
 	defer release()
-	r := &oip.ModelMetadataResponse{Name: h.source.Name, Versions: []string{g.version}, Platform: platform}
+	r := &oip.ModelMetadataResponse{Name: h.source.Name, Versions: []string{onlyVersion}, Platform: platform}
 	of := func(m tensorMetadata) *oip.ModelMetadataResponse_TensorMetadata {
 		return &oip.ModelMetadataResponse_TensorMetadata{Name: m.Name, Datatype: m.Datatype, Shape: wide(m.Shape)}
 	}
@@ -273,7 +273,10 @@ func (s *Server) grpcStatistics(ctx context.Context, q *oip.ModelStatisticsReque
 		if err != nil {
 			return nil, err
 		}
-		m := h.stats.of(name, "1")
+		if err := h.hasVersion(q.Version); err != nil {
+			return nil, err
+		}
+		m := h.stats.of(h.source.Name, onlyVersion)
 		of := &oip.ModelStatistics{
 			Name: m.Name, Version: m.Version, LastInference: uint64(m.Last), InferenceCount: uint64(m.Inferences), ExecutionCount: uint64(m.Executions),
 			InferenceStats: &oip.InferStatistics{

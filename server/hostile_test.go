@@ -179,7 +179,8 @@ func TestQueryParameters(t *testing.T) {
 // and is given back.
 func TestBodiesInMemory(t *testing.T) {
 	const most = 200 << 10
-	s, h := serve(t, Options{Limits: Limits{Body: 100 << 10, Bodies: most}}, tiny.Random(16, 1))
+	s, h := serve(t, Options{AllowTeach: true, Limits: Limits{Body: 100 << 10, Bodies: most}}, tiny.Random(16, 1))
+	lessons, kind := lessonForm(t, lesson{"warm", reds(20)}, lesson{"cold", blues(20)})
 	side := s.models.models["tiny"].current.model.Net.Options().Input
 	values := strings.Repeat("0.00000,", 3*side*side-1) + "0.00000"
 	list := fmt.Sprintf(`{"inputs":[{"name":"input","datatype":"FP32","shape":[1,3,%d,%[1]d],"data":[%s]}]}`, side, values)
@@ -209,6 +210,9 @@ func TestBodiesInMemory(t *testing.T) {
 		{"a message beside others", grpc, message, []string{"Content-Type", "application/proto"}, most - 100, 429},
 		{"a compressed message", grpc, zipped.Bytes(), []string{"Content-Type", "application/proto", "Content-Encoding", "gzip"}, 0, 200},
 		{"a compressed message beside others", grpc, zipped.Bytes(), []string{"Content-Type", "application/proto", "Content-Encoding", "gzip"}, most - 90<<10, 429},
+		{"pictures to teach with", "/v1/teach", lessons, []string{"Content-Type", kind}, 0, 200},
+		// There is room for the form, and not for the pictures in it.
+		{"pictures to teach with beside others", "/v1/teach", lessons, []string{"Content-Type", kind}, most - doubled(len(lessons)) - 100, 429},
 	} {
 		s.bodies.Add(c.others)
 		code, body, _ := ask(t, "POST", h.URL+c.place, c.body, c.header...)
@@ -224,4 +228,13 @@ func TestBodiesInMemory(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	t.Errorf("%d bytes are still counted", held)
+}
+
+// doubled is the memory of a body of n bytes that is read without its length.
+func doubled(n int) int64 {
+	size := int64(4 << 10)
+	for size <= int64(n) {
+		size *= 2
+	}
+	return size
 }

@@ -101,10 +101,13 @@ func (s *Server) run(ctx context.Context, h *hosted, g *generation, q *inferRequ
 	if x == nil {
 		side := g.model.Net.Options().Input
 		x = tensor.New(len(in.pictures), 3, side, side)
-		for i, p := range in.pictures {
-			if err := s.see(ctx, g, x.Index(i).Data, p, g.model.Preprocess.Resize); err != nil {
-				return nil, fmt.Errorf("image %d: %w", i, err)
+		if err := together(ctx, len(in.pictures), func(ctx context.Context, i int) error {
+			if err := s.see(ctx, g, x.Index(i).Data, in.pictures[i], g.model.Preprocess.Resize); err != nil {
+				return fmt.Errorf("image %d: %w", i, err)
 			}
+			return nil
+		}); err != nil {
+			return nil, err
 		}
 	}
 	h.stats.add("compute_input", time.Since(start))
@@ -117,7 +120,7 @@ func (s *Server) run(ctx context.Context, h *hosted, g *generation, q *inferRequ
 	if !tensor.Finite(j.y.Data) {
 		return nil, errNotFinite
 	}
-	response = &inferResponse{Model: h.source.Name, Version: g.version, ID: q.ID}
+	response = &inferResponse{Model: h.source.Name, Version: onlyVersion, ID: q.ID}
 	for _, o := range outputs {
 		t, err := outputOf(g.model, o, j.y)
 		if err != nil {

@@ -29,14 +29,16 @@ type Limits struct {
 	Pass int64
 	// Decoding is the most bytes of the pictures that are decoded at once; more wait.
 	Decoding int64
-	// Requests is the most requests at once. More are refused with code 503.
+	// Requests is the most requests at once. More are refused with code 429.
 	Requests int
 	// Time is the most that a request takes, its way over the network included.
 	Time time.Duration
-	// TeachImages, TeachBody and TeachTime bound a request that teaches: its pictures, the bytes
-	// of its body, and its time.
+	// TeachImages, TeachBody, TeachMemory and TeachTime bound a request that teaches: its
+	// pictures, the bytes of its body, the bytes that it takes beside them and the parameters,
+	// and its time.
 	TeachImages int
 	TeachBody   int64
+	TeachMemory int64
 	TeachTime   time.Duration
 	// Answers is the most bytes of answers that are kept to be given again; negative: none.
 	Answers int64
@@ -58,6 +60,7 @@ func DefaultLimits() Limits {
 
 		TeachImages: 1000,
 		TeachBody:   128 << 20,
+		TeachMemory: 1 << 30,
 		TeachTime:   10 * time.Minute,
 	}
 }
@@ -66,7 +69,7 @@ func DefaultLimits() Limits {
 func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
 	for _, v := range []struct{ value, def *int64 }{
-		{&l.Body, &d.Body}, {&l.Bodies, &d.Bodies}, {&l.Pass, &d.Pass}, {&l.Decoding, &d.Decoding}, {&l.Answers, &d.Answers}, {&l.TeachBody, &d.TeachBody},
+		{&l.Body, &d.Body}, {&l.Bodies, &d.Bodies}, {&l.Pass, &d.Pass}, {&l.Decoding, &d.Decoding}, {&l.Answers, &d.Answers}, {&l.TeachBody, &d.TeachBody}, {&l.TeachMemory, &d.TeachMemory},
 	} {
 		if *v.value == 0 {
 			*v.value = *v.def
@@ -96,7 +99,7 @@ func (l Limits) Validate() error {
 	}{
 		{"Body", l.Body}, {"Bodies", l.Bodies}, {"Pixels", int64(l.Pixels)}, {"Images", int64(l.Images)}, {"Queue", int64(l.Queue)},
 		{"Pass", l.Pass}, {"Decoding", l.Decoding}, {"Requests", int64(l.Requests)}, {"Time", int64(l.Time)},
-		{"TeachImages", int64(l.TeachImages)}, {"TeachBody", l.TeachBody}, {"TeachTime", int64(l.TeachTime)},
+		{"TeachImages", int64(l.TeachImages)}, {"TeachBody", l.TeachBody}, {"TeachMemory", l.TeachMemory}, {"TeachTime", int64(l.TeachTime)},
 	} {
 		if v.value < 0 {
 			return fmt.Errorf("server: limit %s of %d, want at least 1", v.name, v.value)

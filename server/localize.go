@@ -51,6 +51,50 @@ func (s *Server) SetLocaliser(ctx context.Context, source Source) error {
 	return err
 }
 
+// localiserAnswer describes the localisation network.
+type localiserAnswer struct {
+	Name        string   `json:"name"`
+	Classes     []string `json:"classes"`
+	SingleClass bool     `json:"single_class"` // one box, whatever the class
+	Scale       int      `json:"scale"`        // smallest side of the picture without the parameter scales
+	RatedBy     []string `json:"rated_by"`     // models that rate its boxes; without any a request names classes
+}
+
+// aboutLocaliser describes the localisation network that is served.
+func (s *Server) aboutLocaliser(w http.ResponseWriter, r *http.Request) error {
+	if _, err := queryOf(r); err != nil {
+		return err
+	}
+	h, err := s.localisers.find("")
+	if err != nil {
+		return errNoLocaliser
+	}
+	g, release, err := h.use()
+	if err != nil {
+		return err
+	}
+	defer release()
+	l := &localize.Locator{Nets: []localize.Net{{Model: g.model}}}
+	a := localiserAnswer{Name: h.source.Name, Classes: l.Classes(), SingleClass: l.SingleClass(), Scale: l.Scales()[0], RatedBy: []string{}}
+	for _, name := range s.models.names() {
+		m, err := s.models.find(name)
+		if err != nil {
+			continue // it has just gone
+		}
+		c, done, err := m.use()
+		if err != nil {
+			continue
+		}
+		l.Classifiers = []*vgg.Model{c.model}
+		if l.Check() == nil {
+			a.RatedBy = append(a.RatedBy, name)
+		}
+		done()
+	}
+	writeJSON(w, http.StatusOK, a)
+	return nil
+}
+
 // localize finds the boxes of objects in a picture: as JSON, or drawn as a PNG.
 func (s *Server) localize(w http.ResponseWriter, r *http.Request) error {
 	query, err := queryOf(r, "model", "top", "class", "all-boxes", "unmerged", "merge-below", "scales", "draw-classes", "format")

@@ -50,6 +50,9 @@ func (s *Server) modelReady(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	about(r).model = h.source.Name
+	if err := h.hasVersion(r.PathValue("version")); err != nil {
+		return err
+	}
 	ready, _ := h.ready()
 	code := http.StatusOK
 	if !ready {
@@ -99,7 +102,7 @@ func (s *Server) modelMetadata(w http.ResponseWriter, r *http.Request) error {
 	}
 	defer release()
 	writeJSON(w, http.StatusOK, map[string]any{
-		"name": h.source.Name, "versions": []string{g.version}, "platform": platform,
+		"name": h.source.Name, "versions": []string{onlyVersion}, "platform": platform,
 		"inputs":  []tensorMetadata{inputMetadata},
 		"outputs": outputMetadata(g.model),
 		// Beyond the protocol: what a client needs for tensors of its own.
@@ -131,12 +134,12 @@ func (s *Server) modelConfig(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) modelStatistics(w http.ResponseWriter, r *http.Request) error {
-	h, g, release, err := s.find(r, r.PathValue("model"), r.PathValue("version"))
+	h, _, release, err := s.find(r, r.PathValue("model"), r.PathValue("version"))
 	if err != nil {
 		return err
 	}
 	defer release()
-	writeJSON(w, http.StatusOK, map[string]any{"model_stats": []modelStatistics{h.stats.of(h.source.Name, g.version)}})
+	writeJSON(w, http.StatusOK, map[string]any{"model_stats": []modelStatistics{h.stats.of(h.source.Name, onlyVersion)}})
 	return nil
 }
 
@@ -144,7 +147,7 @@ func (s *Server) allStatistics(w http.ResponseWriter, _ *http.Request) error {
 	list := []modelStatistics{}
 	for _, name := range s.models.names() {
 		if h, err := s.models.find(name); err == nil {
-			list = append(list, h.stats.of(name, "1"))
+			list = append(list, h.stats.of(name, onlyVersion))
 		}
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"model_stats": list})
@@ -187,9 +190,9 @@ func (s *Server) index(ready bool) []indexed {
 			continue
 		}
 		if ok, reason := h.ready(); ok {
-			list = append(list, indexed{name, "1", "READY", ""})
+			list = append(list, indexed{name, onlyVersion, "READY", ""})
 		} else if !ready {
-			list = append(list, indexed{name, "1", "UNAVAILABLE", reason})
+			list = append(list, indexed{name, onlyVersion, "UNAVAILABLE", reason})
 		}
 	}
 	return list

@@ -74,14 +74,20 @@ func TestPageSimilar(t *testing.T) {
 	b.quiet()
 }
 
-// TestPageBoxes: the boxes of some classes, of all windows, and one by itself.
-func TestPageBoxes(t *testing.T) {
-	b, s, _ := open(t, Options{}, tiny.Random(16, 1))
+// withBoxes gives a service a localisation network.
+func withBoxes(t *testing.T, s *Server) {
+	t.Helper()
 	boxes := tiny.Boxes(1)
 	boxes.Preprocess.Resize = 64
 	if err := s.SetLocaliser(t.Context(), Source{Name: "boxes", Open: func(context.Context) (*vgg.Model, error) { return boxes, nil }}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestPageBoxes: the boxes of some classes, of all windows, and one by itself.
+func TestPageBoxes(t *testing.T) {
+	b, s, _ := open(t, Options{}, tiny.Random(16, 1))
+	withBoxes(t, s)
 	b.click("#samples li:first-child button")
 	b.view("boxes")
 	b.until(`document.querySelectorAll(".boxes tbody tr").length === 2`)
@@ -112,6 +118,31 @@ func TestPageBoxes(t *testing.T) {
 	merged := evaluate[int](b, `document.querySelectorAll(".boxes tbody tr").length`)
 	b.choose("#boxes-which", "unmerged")
 	b.until(fmt.Sprintf(`document.querySelectorAll(".boxes tbody tr").length > %d`, merged))
+	b.quiet()
+}
+
+// TestPageBoxesUnrated: boxes of classes that the model doesn't know, of the one class that is
+// chosen.
+func TestPageBoxesUnrated(t *testing.T) {
+	b, s, _ := open(t, Options{}, tiny.Random(16, 1))
+	boxes := tiny.Boxes(1)
+	boxes.Preprocess.Resize = 64
+	boxes.Classes = []string{"x", "y", "z", "v", "w"}
+	if err := s.SetLocaliser(t.Context(), Source{Name: "boxes", Open: func(context.Context) (*vgg.Model, error) { return boxes, nil }}); err != nil {
+		t.Fatal(err)
+	}
+	b.click("#samples li:first-child button")
+	b.view("boxes")
+	b.until(`document.querySelectorAll(".boxes tbody tr").length === 1`)
+	b.idle()
+	b.shows(".boxes tbody", "x")
+	first := b.text(".boxes tbody")
+	b.choose("#boxes-class", "z")
+	b.shows(".boxes tbody", "z")
+	if got := b.text(".boxes tbody"); strings.Replace(got, "z", "x", 1) == first {
+		t.Errorf("the box of another class is the same: %s", got)
+	}
+	b.looks("boxes-unrated")
 	b.quiet()
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -58,7 +59,6 @@ type hosted struct {
 // generation is a model as one reading of its file gave it.
 type generation struct {
 	number  int64 // no two generations of a process have the same
-	version string
 	model   *vgg.Model
 	batcher *batcher
 	uses    sync.WaitGroup
@@ -220,18 +220,33 @@ func (r *registry) open(ctx context.Context, h *hosted) (*generation, error) {
 		h.stats.pass(p)
 		r.watch.pass(name, p)
 	})
-	return &generation{number: number, version: "1", model: m, batcher: b}, nil
+	return &generation{number: number, model: m, batcher: b}, nil
 }
 
-// fitsScales refuses a picture of w × h pixels of which a pass at one of the scales takes too
-// much memory.
+// fitsScales refuses a picture of w × h pixels whose maps at one of the scales take too much
+// memory.
 func (g *generation) fitsScales(w, h int, scales []int) error {
 	side := g.model.Net.Options().Input
 	for _, q := range scales {
 		sw, sh := g.model.Preprocess.Fit.Size(w, h, max(q, side))
-		if _, err := g.batcher.fits(sh, sw); err != nil {
+		need, err := eval.MapBytes(g.model, sw, sh)
+		if err != nil {
+			return badRequest("an image of %d×%d pixels: %w", sw, sh, err)
+		}
+		if err := g.batcher.fitsPass(sh, sw, need); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// onlyVersion is the version of every model.
+const onlyVersion = "1"
+
+// hasVersion reports a version, if one is asked for, that the model doesn't have.
+func (h *hosted) hasVersion(version string) error {
+	if version != "" && version != onlyVersion {
+		return &failure{code: http.StatusNotFound, err: fmt.Errorf("%w: %s has version %s alone", errUnknownModel, h.source.Name, onlyVersion)}
 	}
 	return nil
 }

@@ -283,6 +283,7 @@ func (s *Server) routes() map[string]func(http.ResponseWriter, *http.Request) er
 		"POST /v1/features":                                s.features,
 		"PUT /v1/features":                                 s.features,
 		"PUT /v1/features/{file}":                          s.features,
+		"GET /v1/localize":                                 s.aboutLocaliser,
 		"POST /v1/localize":                                s.localize,
 		"PUT /v1/localize":                                 s.localize,
 		"PUT /v1/localize/{file}":                          s.localize,
@@ -524,15 +525,11 @@ func (s *Server) findFor(a *request, name, version string) (*hosted, *generation
 		return nil, nil, nil, err
 	}
 	a.model = h.source.Name
-	g, release, err := h.use()
-	if err != nil {
+	if err := h.hasVersion(version); err != nil {
 		return nil, nil, nil, err
 	}
-	if version != "" && version != g.version {
-		release()
-		return nil, nil, nil, &failure{code: http.StatusNotFound, err: fmt.Errorf("%w: %s has version %s alone", errUnknownModel, h.source.Name, g.version)}
-	}
-	return h, g, release, nil
+	g, release, err := h.use()
+	return h, g, release, err
 }
 
 // discard reads the rest of a body that nobody wants, as far as that is cheap.

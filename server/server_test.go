@@ -42,7 +42,7 @@ func serve(t *testing.T, o Options, m *vgg.Model) (*Server, *httptest.Server) {
 	if err := s.AddModel(t.Context(), "tiny", m); err != nil {
 		t.Fatal(err)
 	}
-	h := httptest.NewServer(s)
+	h := httptest.NewServer(newContract(t).watch(t, s))
 	t.Cleanup(func() {
 		h.CloseClientConnections()
 		h.Close()

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"mime"
-	"mime/multipart"
 	"net/http"
 	"os"
 	"path"
@@ -110,7 +108,7 @@ func (s *Server) teach(w http.ResponseWriter, r *http.Request) error {
 		return badRequest("%w", err)
 	}
 	o := teach.DefaultOptions()
-	o.Resources = resources.Resources{MaxPixels: s.options.Limits.Pixels}
+	o.Resources = resources.Resources{MaxPixels: s.options.Limits.Pixels, Memory: g.model.Net.Chain().ParamBytes() + s.options.Limits.TeachMemory}
 	lines := newLines(w, r)
 	if lines != nil {
 		o.OnStage = func(what string) { lines.send(map[string]any{"stage": what}) }
@@ -143,28 +141,34 @@ func (s *Server) teach(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) lessons(r *http.Request) (classes []teach.Class, free func(), err error) {
 	limits := s.options.Limits
 	kind, parameters, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	if err != nil || kind != "multipart/form-data" || parameters["boundary"] == "" {
+	if err != nil || kind != formKind || parameters["boundary"] == "" {
 		discard(r)
 		return nil, nil, badRequest("want a form whose fields are the classes: curl -F cat=@1.jpg -F cat=@2.jpg -F dog=@3.jpg -F dog=@4.jpg …/v1/teach")
 	}
-	data, release, err := s.bodyUpTo(r, limits.TeachBody)
+	data, body, err := s.bodyUpTo(r, limits.TeachBody)
 	if err != nil {
 		return nil, nil, err
 	}
+	copies, err := s.hold(copiesOf(kind, len(data)))
+	if err != nil {
+		body()
+		return nil, nil, err
+	}
+	release := func() { copies(); body() }
 	defer func() {
 		if err != nil {
 			release()
 		}
 	}()
 	places, names, count := map[string]int{}, map[string]bool{}, 0
-	form := multipart.NewReader(bytes.NewReader(data), parameters["boundary"])
+	form := newFiles(data, parameters["boundary"])
 	for {
-		part, err := form.NextRawPart()
+		part, err := form.next()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, nil, badRequest("the form can't be read: %w", err)
+			return nil, nil, err
 		}
 		class := strings.TrimSpace(part.FormName())
 		if part.FileName() == "" || class == "" {
@@ -173,9 +177,9 @@ func (s *Server) lessons(r *http.Request) (classes []teach.Class, free func(), e
 		if count++; count > limits.TeachImages {
 			return nil, nil, refuse(http.StatusRequestEntityTooLarge, "images", "more than %d pictures to teach with", limits.TeachImages)
 		}
-		content, err := io.ReadAll(part)
+		content, err := form.read(part)
 		if err != nil {
-			return nil, nil, badRequest("the form can't be read: %w", err)
+			return nil, nil, err
 		}
 		if h, err := preprocess.ReadHeader(content); err == nil && int64(h.W)*int64(h.H) > int64(limits.Pixels) {
 			return nil, nil, refuse(http.StatusRequestEntityTooLarge, "pixels", "%s has %d×%d pixels, the most is %d pixels", abbreviated(part.FileName()), h.W, h.H, limits.Pixels)

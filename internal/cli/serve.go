@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -100,6 +101,10 @@ func (c *serveCommand) Run(e *environment) error {
 	}
 	if err := resources.Fits("the service", plan.Bytes); err != nil {
 		return fmt.Errorf("%w: lower --max-batch, --max-body or --queue, or serve fewer models; vgg serve --plan shows what takes it", err)
+	}
+	// Garbage counts too: the collector keeps it within what the parts leave.
+	if limit := heapLimit(plan.Bytes); limit < debug.SetMemoryLimit(-1) {
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(limit))
 	}
 	listener, err := c.listen()
 	if err != nil {

@@ -325,12 +325,13 @@ func TestServePlan(t *testing.T) {
 		Decode int64 `json:"decoding_bytes"`
 		Cache  int64 `json:"cache_bytes"`
 		Taught int64 `json:"taught_bytes"`
+		Teach  int64 `json:"teaching_bytes"`
 		Bytes  int64 `json:"bytes"`
 	}
 	if err := json.Unmarshal(stdout.Bytes(), &p); err != nil {
 		t.Fatal(err)
 	}
-	if want := 2*p.Models[0].Parameters + p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache + p.Taught; p.Bytes != want || p.Models[0].Parameters == 0 || p.Taught == 0 {
+	if want := 2*p.Models[0].Parameters + p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache + p.Taught + p.Teach; p.Bytes != want || p.Models[0].Parameters == 0 || p.Taught == 0 || p.Teach == 0 {
 		t.Errorf("%+v: %d bytes, want %d", p, p.Bytes, want)
 	}
 }

@@ -18,7 +18,8 @@ type servePlan struct {
 	Decode int64            `json:"decoding_bytes"`
 	Cache  int64            `json:"cache_bytes"`
 	Taught int64            `json:"taught_bytes"` // models that requests make
-	Bytes  int64            `json:"bytes"`        // in all, with a second copy of the largest model while it is reloaded
+	Teach  int64            `json:"teaching_bytes"`
+	Bytes  int64            `json:"bytes"` // in all, with a second copy of the largest model while it is reloaded
 }
 
 type servePlanModel struct {
@@ -54,7 +55,8 @@ func (c *serveCommand) plan(e *environment, list []served, folder string, limits
 		p.Bytes += m.Parameters
 		largest = max(largest, m.Parameters)
 		p.Passes = max(p.Passes, limits.Pass)
-		p.Queues += int64(limits.Queue) * int64(d.Options.Input*d.Options.Input*3*4)
+		// An idle model takes a request of more images than may wait.
+		p.Queues += int64(max(limits.Queue, limits.Images)) * int64(d.Options.Input*d.Options.Input*3*4)
 		return nil
 	}
 	for _, s := range list {
@@ -71,6 +73,7 @@ func (c *serveCommand) plan(e *environment, list []served, folder string, limits
 				return p, err
 			}
 			p.Taught = max(p.Taught, (server.MostTaught+1)*front.ParamBytes()) // one more while it is made
+			p.Teach = limits.TeachMemory
 		}
 	}
 	if c.Localiser != "" {
@@ -96,7 +99,7 @@ func (c *serveCommand) plan(e *environment, list []served, folder string, limits
 			return p, err
 		}
 	}
-	p.Bytes += largest + p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache + p.Taught
+	p.Bytes += largest + p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache + p.Taught + p.Teach
 	return p, nil
 }
 
@@ -115,6 +118,7 @@ func (p servePlan) print(e *environment, asJSON bool) error {
 	t.Row("pictures that are decoded", report.Bytes(p.Decode))
 	t.Row("answers that are kept", report.Bytes(p.Cache))
 	t.Row("models that it is taught", report.Bytes(p.Taught))
+	t.Row("teaching", report.Bytes(p.Teach))
 	t.Row("in all", report.Bytes(p.Bytes))
 	_, err := fmt.Fprintln(e.stdout, t)
 	return err
@@ -122,7 +126,7 @@ func (p servePlan) print(e *environment, asJSON bool) error {
 
 // sum is all but the second copy of a model.
 func (p servePlan) sum() int64 {
-	n := p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache + p.Taught
+	n := p.Passes + p.Queues + p.Bodies + p.Decode + p.Cache + p.Taught + p.Teach
 	for _, m := range p.Models {
 		n += m.Parameters
 	}

@@ -1,7 +1,7 @@
 // The boxes of the objects in a picture.
 
 import {$, el, percent, number, say, tell, plural} from "./dom.js";
-import {look, query} from "./api.js";
+import {json, look, query} from "./api.js";
 import {Latest, emit, state} from "./state.js";
 
 // Colours that people who don't see red and green apart can tell (Okabe and Ito 2008).
@@ -13,8 +13,10 @@ const top = el("select", {id: "boxes-top", onchange: refresh}, ...[1, 2, 3, 5, 1
 const which = el("select", {id: "boxes-which", onchange: refresh},
   el("option", {value: ""}, "the best box"), el("option", {value: "all-boxes"}, "all boxes"), el("option", {value: "unmerged"}, "each window’s box, before merging"));
 const scale = el("select", {id: "boxes-scale", onchange: refresh});
+const only = el("select", {id: "boxes-class", onchange: refresh});
+const named = el("label", {hidden: true}, "Class ", only); // where nothing tells which classes the picture shows
 const table = el("table", {class: "boxes"});
-const controls = el("div", {class: "row"}, el("label", {}, "Of ", top), el("label", {}, "Show ", which), el("label", {}, "Scale ", scale));
+const controls = el("div", {class: "row"}, named, el("label", {}, "Of ", top), el("label", {}, "Show ", which), el("label", {}, "Scale ", scale));
 const root = el("div", {class: "view"}, el("section", {"aria-labelledby": "boxes-title"},
   el("h2", {id: "boxes-title"}, "Boxes"), el("p", {class: "quiet"}, "Where the objects are: each window of the picture proposes a box, and those that agree are merged."), controls, line, el("div", {class: "scroll", tabIndex: 0, role: "region", "aria-labelledby": "boxes-title"}, table)));
 
@@ -32,7 +34,11 @@ async function refresh() {
   }
   say(line, "Looking for objects …", "busy");
   try {
-    answer = await look("v1/localize" + query({model: state.model, top: top.value, ...(scale.value ? {scales: scale.value} : {}), ...(which.value ? {[which.value]: "true"} : {})}), state.picture.file, signal);
+    const about = await json("v1/localize", {signal}), rated = about.rated_by.length > 0;
+    choose(about, rated);
+    // The chosen model may know other classes than the boxes: one that knows them, if any, rates them.
+    const model = about.rated_by.includes(state.model) ? state.model : "";
+    answer = await look("v1/localize" + query({model, class: named.hidden ? "" : only.value, top: top.value, ...(scale.value ? {scales: scale.value} : {}), ...(which.value ? {[which.value]: "true"} : {})}), state.picture.file, signal);
     say(line, answer.boxes.length ? "" : "No box.");
     list();
     offer(answer.scales[0]);
@@ -42,6 +48,13 @@ async function refresh() {
     else tell(line, e);
   }
   emit("draw");
+}
+
+/** choose offers the classes where no model tells them, and hides what they leave nothing to choose of. */
+function choose(about, rated) {
+  named.hidden = rated || about.single_class;
+  top.parentElement.hidden = !rated;
+  if (!named.hidden && only.options.length !== about.classes.length) only.replaceChildren(...about.classes.map((c) => el("option", {value: c}, c)));
 }
 
 /** offer fills in the scales, once the network's own is known: at others it sees smaller objects. */
