@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -21,17 +22,25 @@ type library struct {
 }
 
 // handles are what the ABIs differ in: addresses of objects in Open MPI, numbers of 32 bits in
-// MPICH and what follows its ABI.
+// MPICH and what follows its ABI, small addresses in the standard one.
 type handles struct {
 	world, byte, float, double uintptr
 	inPlace                    uintptr
 	errorsReturn               uintptr
+	funneled                   int32 // MPI_THREAD_FUNNELED
 }
 
-var mpich = handles{
-	world: 0x44000000, byte: 0x4c00010d, float: 0x4c00040a, double: 0x4c00080b,
-	inPlace: ^uintptr(0), errorsReturn: 0x54000001,
-}
+var (
+	mpich = handles{
+		world: 0x44000000, byte: 0x4c00010d, float: 0x4c00040a, double: 0x4c00080b,
+		inPlace: ^uintptr(0), errorsReturn: 0x54000001, funneled: 1,
+	}
+	// standard is the ABI of MPI 5.0, chapter 20.
+	standard = handles{
+		world: 0x101, byte: 0x247, float: 0x210, double: 0x214,
+		inPlace: 1, errorsReturn: 0x143, funneled: 1024,
+	}
+)
 
 var functionNames = []string{
 	"MPI_Init_thread", "MPI_Finalize", "MPI_Initialized", "MPI_Comm_rank", "MPI_Comm_size", "MPI_Comm_set_errhandler", "MPI_Error_string",
@@ -39,22 +48,25 @@ var functionNames = []string{
 }
 
 // candidates are the names to try. A process that mpirun of Open MPI started needs Open MPI: with
-// another library every process would be a group of its own.
+// another library every process would be a group of its own. Either family may have a library of
+// the standard ABI.
 func candidates(o Options) []string {
 	if o.Library != "" {
 		return []string{o.Library}
 	}
 	open, other := []string{"libmpi.so.40", "libmpi.so"}, []string{"libmpich.so.12", "libmpi.so.12", "libmpich.so"}
+	abi := []string{"libmpi_abi.so.1", "libmpi_abi.so.0", "libmpi_abi.so"}
 	if runtime.GOOS == "darwin" {
 		open, other = []string{"libmpi.40.dylib", "libmpi.dylib"}, []string{"libmpi.12.dylib", "libmpich.dylib"}
+		abi = []string{"libmpi_abi.1.dylib", "libmpi_abi.0.dylib", "libmpi_abi.dylib"}
 	}
 	if os.Getenv("OMPI_COMM_WORLD_SIZE") != "" {
-		return open
+		return append(open, abi...)
 	}
 	if os.Getenv("PMI_SIZE") != "" {
-		return other
+		return append(other, abi...)
 	}
-	return append(open, other...)
+	return slices.Concat(open, other, abi)
 }
 
 func load(o Options) (*library, error) {
@@ -81,6 +93,9 @@ func bind(h uintptr, name string) (*library, error) {
 		l.functions[f] = address
 	}
 	if _, err := purego.Dlsym(h, "ompi_mpi_comm_world"); err != nil {
+		if standardABI(h) {
+			l.handles = standard
+		}
 		return l, nil
 	}
 	l.inPlace = 1
@@ -94,6 +109,18 @@ func bind(h uintptr, name string) (*library, error) {
 		errs = append(errs, err)
 	}
 	return l, errors.Join(errs...)
+}
+
+// standardABI reports whether a library has the standard ABI. Libraries of MPI 5 with an ABI of
+// their own have the function, too.
+func standardABI(h uintptr) bool {
+	f, err := purego.Dlsym(h, "MPI_Abi_get_version")
+	if err != nil {
+		return false
+	}
+	var major, minor int32
+	code, _, _ := purego.SyscallN(f, uintptr(unsafe.Pointer(&major)), uintptr(unsafe.Pointer(&minor)))
+	return int32(code) == 0 && major >= 1
 }
 
 // call makes a call. Addresses of Go memory among the arguments are pinned by the caller.
@@ -155,7 +182,7 @@ func (l *library) text(code int32) string {
 // start initialises MPI on the calling thread, which must make all later calls, and returns the
 // rank and the number of ranks.
 func (l *library) start() (rank, size int, err error) {
-	const funneled = 1 // MPI_THREAD_FUNNELED
+	funneled := l.funneled
 	var provided, r, n, already int32
 	if err := l.call("MPI_Initialized", uintptr(unsafe.Pointer(&already))); err != nil {
 		return 0, 0, err
@@ -163,7 +190,7 @@ func (l *library) start() (rank, size int, err error) {
 	if already != 0 {
 		return 0, 0, errors.New("mpi: MPI is in use already: one group in a process")
 	}
-	if err := l.call("MPI_Init_thread", 0, 0, funneled, uintptr(unsafe.Pointer(&provided))); err != nil {
+	if err := l.call("MPI_Init_thread", 0, 0, uintptr(funneled), uintptr(unsafe.Pointer(&provided))); err != nil {
 		return 0, 0, err
 	}
 	if provided < funneled {

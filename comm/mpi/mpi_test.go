@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -28,6 +29,9 @@ const (
 	scenarioVariable = "VGG_TEST_MPI_SCENARIO"
 	libraryVariable  = "VGG_TEST_MPI_LIBRARY"
 )
+
+// prefixesVariable lists folders, each with another MPI in bin and lib, to test besides.
+const prefixesVariable = "VGG_TEST_MPI_PREFIXES"
 
 func TestMain(m *testing.M) {
 	name := os.Getenv(scenarioVariable)
@@ -49,19 +53,37 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// launchers are the programs that start ranks, with their libraries.
-var launchers = []struct {
+// launcher is a program that starts ranks, with its library.
+type launcher struct {
 	name, program string
 	arguments     []string
 	library       string
-}{
-	{"Open MPI", "mpiexec.openmpi", []string{"--oversubscribe", "--allow-run-as-root", "--mca", "btl_vader_single_copy_mechanism", "none"}, "libmpi.so.40"},
-	{"MPICH", "mpiexec.mpich", nil, "libmpich.so.12"},
+}
+
+var openMPIArguments = []string{"--oversubscribe", "--allow-run-as-root", "--mca", "btl_vader_single_copy_mechanism", "none"}
+
+// launchers are those of distributions, and all in the folders that prefixesVariable lists: of a
+// library of MPICH's its own ABI and the standard one.
+func launchers(t *testing.T) []launcher {
+	t.Helper()
+	all := []launcher{
+		{"Open MPI", "mpiexec.openmpi", openMPIArguments, "libmpi.so.40"},
+		{"MPICH", "mpiexec.mpich", nil, "libmpich.so.12"},
+	}
+	for _, prefix := range filepath.SplitList(os.Getenv(prefixesVariable)) {
+		for name, arguments := range map[string][]string{"libmpi.so.40": openMPIArguments[:2], "libmpi.so.12": nil, "libmpi_abi.so": nil} {
+			library := filepath.Join(prefix, "lib", name)
+			if _, err := os.Stat(library); err == nil {
+				all = append(all, launcher{name + " of " + filepath.Base(prefix), filepath.Join(prefix, "bin", "mpiexec"), arguments, library})
+			}
+		}
+	}
+	return all
 }
 
 // under runs a scenario on ranks of every launcher that there is.
 func under(t *testing.T, ranks int, scenario string, check func(t *testing.T, out string, err error)) {
-	for _, l := range launchers {
+	for _, l := range launchers(t) {
 		t.Run(fmt.Sprintf("%s, %d ranks", l.name, ranks), func(t *testing.T) {
 			if _, err := exec.LookPath(l.program); err != nil {
 				vggtest.Skip(t, l.program)
