@@ -18,6 +18,7 @@ import (
 // library is a loaded MPI. One thread makes all calls.
 type library struct {
 	functions map[string]uintptr
+	sleep     uintptr // usleep, of the C library
 	handles
 }
 
@@ -92,6 +93,10 @@ func bind(h uintptr, name string) (*library, error) {
 		}
 		l.functions[f] = address
 	}
+	var err error
+	if l.sleep, err = purego.Dlsym(purego.RTLD_DEFAULT, "usleep"); err != nil {
+		return nil, fmt.Errorf("mpi: the C library: %w", err)
+	}
 	if _, err := purego.Dlsym(h, "ompi_mpi_comm_world"); err != nil {
 		if standardABI(h) {
 			l.handles = standard
@@ -133,10 +138,11 @@ func (l *library) call(name string, arguments ...uintptr) error {
 }
 
 // How the thread waits for other ranks: a library's own blocking calls never leave the processor,
-// which the layers that are still computed need.
+// which the layers that are still computed need. Many libraries move data only while they are
+// asked, so pauses must be short; Go's timers are coarser by far, up to a millisecond.
 const (
-	busyWait = 50 * time.Microsecond // asks without a pause, as an answer from near comes soon
-	pause    = 50 * time.Microsecond
+	busyWait = 50 * time.Microsecond // asks without a pause
+	pause    = 20                    // microseconds
 )
 
 // together makes a call of all ranks, by the library's function that returns at once, and waits
@@ -155,15 +161,16 @@ func (l *library) together(name string, arguments ...uintptr) error {
 	if err := l.call(name, append(arguments, uintptr(unsafe.Pointer(&s.request)))...); err != nil {
 		return err
 	}
-	for began := time.Now(); ; {
+	for asked := time.Now(); ; {
 		if err := l.call("MPI_Test", uintptr(unsafe.Pointer(&s.request)), uintptr(unsafe.Pointer(&s.flag)), uintptr(unsafe.Pointer(&s.status))); err != nil {
 			return err
 		}
 		if s.flag != 0 {
 			return nil
 		}
-		if time.Since(began) > busyWait {
-			time.Sleep(pause)
+		if time.Since(asked) > busyWait {
+			purego.SyscallN(l.sleep, pause)
+			asked = time.Now()
 		}
 	}
 }
