@@ -71,7 +71,7 @@ func launchers(t *testing.T) []launcher {
 		{"MPICH", "mpiexec.mpich", nil, "libmpich.so.12"},
 	}
 	for _, prefix := range filepath.SplitList(os.Getenv(prefixesVariable)) {
-		for name, arguments := range map[string][]string{"libmpi.so.40": openMPIArguments[:2], "libmpi.so.12": nil, "libmpi_abi.so": nil} {
+		for name, arguments := range map[string][]string{"libmpi.so.40": openMPIArguments[:2], "libmpi.so.12": nil, "libmpi_abi.so.1": nil} {
 			library := filepath.Join(prefix, "lib", name)
 			if _, err := os.Stat(library); err == nil {
 				all = append(all, launcher{name + " of " + filepath.Base(prefix), filepath.Join(prefix, "bin", "mpiexec"), arguments, library})
