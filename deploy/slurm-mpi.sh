@@ -5,7 +5,7 @@
 #
 # The program is built with `-tags mpi` and loads the machine's MPI library. DATA and RUN are on
 # a file system that all nodes share. The bits depend on the groups, not on the nodes: keep
-# GROUPS (64) when the number of nodes changes; it must divide GROUPS. A minute before its time
+# VGG_GROUPS (64) when the number of nodes changes, which must divide it. A minute before its time
 # ends the job stops with a checkpoint. Submit the same line again, and it goes on.
 #SBATCH --job-name=vgg-train
 #SBATCH --nodes=4
@@ -21,4 +21,4 @@ set -eu
 data=$1 run=$2
 shift 2
 exec srun --mpi="${MPI:-pmix}" --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=1 \
-	"${VGG:-vgg}" train --data "$data" --resume --out "$run" --set groups="${GROUPS:-64}" --threads "$SLURM_CPUS_PER_TASK" "$@"
+	"${VGG:-vgg}" train --data "$data" --resume --out "$run" --set groups="${VGG_GROUPS:-64}" --threads "$SLURM_CPUS_PER_TASK" "$@"

@@ -4,7 +4,6 @@ package train
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -55,9 +54,7 @@ func TestStepsOverMPI(t *testing.T) {
 				if _, err := exec.LookPath(l.program); err != nil {
 					vggtest.Skip(t, l.program)
 				}
-				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-				defer cancel()
-				c := exec.CommandContext(ctx, l.program, append(slices.Clone(l.arguments), "-n", fmt.Sprint(n), os.Args[0], "-test.run=^TestStepsOverMPI$")...)
+				c := exec.CommandContext(vggtest.UntilDeadline(t), l.program, append(slices.Clone(l.arguments), "-n", fmt.Sprint(n), os.Args[0], "-test.run=^TestStepsOverMPI$")...)
 				c.Env = append(os.Environ(), rankVariable+"=1")
 				var out bytes.Buffer
 				c.Stdout, c.Stderr, c.WaitDelay = &out, &out, 10*time.Second

@@ -4,7 +4,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"os"
@@ -48,9 +47,7 @@ func TestMPI(t *testing.T) {
 	}
 	dir := t.TempDir()
 	start := func(program string, arguments ...string) (*exec.Cmd, *bytes.Buffer) {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-		t.Cleanup(cancel)
-		c := exec.CommandContext(ctx, program, arguments...)
+		c := exec.CommandContext(vggtest.UntilDeadline(t), program, arguments...)
 		var out bytes.Buffer
 		c.Dir, c.Stdout, c.Stderr = dir, &out, &out
 		c.Env = append(os.Environ(), asProgram+"=1", "XDG_CACHE_HOME="+dir)

@@ -1,6 +1,6 @@
 // Package mpi connects ranks in several processes by an MPI library that the machine has: Open
-// MPI 4 and 5, or MPICH and the libraries of its ABI (Intel MPI, MVAPICH, Cray). The library is
-// loaded when a group is opened; nothing of MPI is needed to build.
+// MPI 4 and 5, MPICH and the libraries of its ABI (Intel MPI, MVAPICH, Cray), or one of MPI 5's
+// standard ABI. The library is loaded when a group is opened; nothing of MPI is needed to build.
 //
 // Loading a library makes a program dynamically linked. So the package does its work only in
 // programs built with -tags mpi; [Open] says so in others.

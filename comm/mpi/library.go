@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 	"unsafe"
@@ -17,21 +18,30 @@ import (
 // library is a loaded MPI. One thread makes all calls.
 type library struct {
 	functions map[string]uintptr
+	sleep     uintptr // usleep, of the C library
 	handles
 }
 
 // handles are what the ABIs differ in: addresses of objects in Open MPI, numbers of 32 bits in
-// MPICH and what follows its ABI.
+// MPICH and what follows its ABI, small addresses in the standard one.
 type handles struct {
 	world, byte, float, double uintptr
 	inPlace                    uintptr
 	errorsReturn               uintptr
+	funneled                   int32 // MPI_THREAD_FUNNELED
 }
 
-var mpich = handles{
-	world: 0x44000000, byte: 0x4c00010d, float: 0x4c00040a, double: 0x4c00080b,
-	inPlace: ^uintptr(0), errorsReturn: 0x54000001,
-}
+var (
+	mpich = handles{
+		world: 0x44000000, byte: 0x4c00010d, float: 0x4c00040a, double: 0x4c00080b,
+		inPlace: ^uintptr(0), errorsReturn: 0x54000001, funneled: 1,
+	}
+	// standard is the ABI of MPI 5.0, chapter 20.
+	standard = handles{
+		world: 0x101, byte: 0x247, float: 0x210, double: 0x214,
+		inPlace: 1, errorsReturn: 0x143, funneled: 1024,
+	}
+)
 
 var functionNames = []string{
 	"MPI_Init_thread", "MPI_Finalize", "MPI_Initialized", "MPI_Comm_rank", "MPI_Comm_size", "MPI_Comm_set_errhandler", "MPI_Error_string",
@@ -39,22 +49,25 @@ var functionNames = []string{
 }
 
 // candidates are the names to try. A process that mpirun of Open MPI started needs Open MPI: with
-// another library every process would be a group of its own.
+// another library every process would be a group of its own. Either family may have a library of
+// the standard ABI.
 func candidates(o Options) []string {
 	if o.Library != "" {
 		return []string{o.Library}
 	}
 	open, other := []string{"libmpi.so.40", "libmpi.so"}, []string{"libmpich.so.12", "libmpi.so.12", "libmpich.so"}
+	abi := []string{"libmpi_abi.so.1", "libmpi_abi.so.0", "libmpi_abi.so"}
 	if runtime.GOOS == "darwin" {
 		open, other = []string{"libmpi.40.dylib", "libmpi.dylib"}, []string{"libmpi.12.dylib", "libmpich.dylib"}
+		abi = []string{"libmpi_abi.1.dylib", "libmpi_abi.0.dylib", "libmpi_abi.dylib"}
 	}
 	if os.Getenv("OMPI_COMM_WORLD_SIZE") != "" {
-		return open
+		return append(open, abi...)
 	}
 	if os.Getenv("PMI_SIZE") != "" {
-		return other
+		return append(other, abi...)
 	}
-	return append(open, other...)
+	return slices.Concat(open, other, abi)
 }
 
 func load(o Options) (*library, error) {
@@ -80,7 +93,14 @@ func bind(h uintptr, name string) (*library, error) {
 		}
 		l.functions[f] = address
 	}
+	var err error
+	if l.sleep, err = purego.Dlsym(purego.RTLD_DEFAULT, "usleep"); err != nil {
+		return nil, fmt.Errorf("mpi: the C library: %w", err)
+	}
 	if _, err := purego.Dlsym(h, "ompi_mpi_comm_world"); err != nil {
+		if standardABI(h) {
+			l.handles = standard
+		}
 		return l, nil
 	}
 	l.inPlace = 1
@@ -96,6 +116,18 @@ func bind(h uintptr, name string) (*library, error) {
 	return l, errors.Join(errs...)
 }
 
+// standardABI reports whether a library has the standard ABI. Libraries of MPI 5 with an ABI of
+// their own have the function, too.
+func standardABI(h uintptr) bool {
+	f, err := purego.Dlsym(h, "MPI_Abi_get_version")
+	if err != nil {
+		return false
+	}
+	var major, minor int32
+	code, _, _ := purego.SyscallN(f, uintptr(unsafe.Pointer(&major)), uintptr(unsafe.Pointer(&minor)))
+	return int32(code) == 0 && major >= 1
+}
+
 // call makes a call. Addresses of Go memory among the arguments are pinned by the caller.
 func (l *library) call(name string, arguments ...uintptr) error {
 	code, _, _ := purego.SyscallN(l.functions[name], arguments...)
@@ -106,10 +138,11 @@ func (l *library) call(name string, arguments ...uintptr) error {
 }
 
 // How the thread waits for other ranks: a library's own blocking calls never leave the processor,
-// which the layers that are still computed need.
+// which the layers that are still computed need. Many libraries move data only while they are
+// asked, so pauses must be short; Go's timers are coarser by far, up to a millisecond.
 const (
-	busyWait = 50 * time.Microsecond // asks without a pause, as an answer from near comes soon
-	pause    = 50 * time.Microsecond
+	busyWait = 50 * time.Microsecond // asks without a pause
+	pause    = 20                    // microseconds
 )
 
 // together makes a call of all ranks, by the library's function that returns at once, and waits
@@ -128,15 +161,16 @@ func (l *library) together(name string, arguments ...uintptr) error {
 	if err := l.call(name, append(arguments, uintptr(unsafe.Pointer(&s.request)))...); err != nil {
 		return err
 	}
-	for began := time.Now(); ; {
+	for asked := time.Now(); ; {
 		if err := l.call("MPI_Test", uintptr(unsafe.Pointer(&s.request)), uintptr(unsafe.Pointer(&s.flag)), uintptr(unsafe.Pointer(&s.status))); err != nil {
 			return err
 		}
 		if s.flag != 0 {
 			return nil
 		}
-		if time.Since(began) > busyWait {
-			time.Sleep(pause)
+		if time.Since(asked) > busyWait {
+			purego.SyscallN(l.sleep, pause)
+			asked = time.Now()
 		}
 	}
 }
@@ -155,7 +189,7 @@ func (l *library) text(code int32) string {
 // start initialises MPI on the calling thread, which must make all later calls, and returns the
 // rank and the number of ranks.
 func (l *library) start() (rank, size int, err error) {
-	const funneled = 1 // MPI_THREAD_FUNNELED
+	funneled := l.funneled
 	var provided, r, n, already int32
 	if err := l.call("MPI_Initialized", uintptr(unsafe.Pointer(&already))); err != nil {
 		return 0, 0, err
@@ -163,7 +197,7 @@ func (l *library) start() (rank, size int, err error) {
 	if already != 0 {
 		return 0, 0, errors.New("mpi: MPI is in use already: one group in a process")
 	}
-	if err := l.call("MPI_Init_thread", 0, 0, funneled, uintptr(unsafe.Pointer(&provided))); err != nil {
+	if err := l.call("MPI_Init_thread", 0, 0, uintptr(funneled), uintptr(unsafe.Pointer(&provided))); err != nil {
 		return 0, 0, err
 	}
 	if provided < funneled {

@@ -69,9 +69,12 @@ func reduce[T float32 | float64](ctx context.Context, g *group, k kind, tree com
 
 // reduceChunk sums elements at … at+m−1. Rank r gets the slice r of them of all ranks' parts
 // (MPI_Alltoallv), adds in the order of the tree, and gives its sums to all (MPI_Allgatherv).
+// Its own parts stay where they are, and one part is sent from where it is: copies take a share
+// of a step that can't be hidden.
 func reduceChunk[T float32 | float64](g *group, number uintptr, send, receive *[]T, tree comm.Tree, parts [][]T, at, m int) error {
 	from := func(r int) int { return at + r*m/g.size }
-	mine := from(g.rank+1) - from(g.rank)
+	first, last := from(g.rank), from(g.rank+1)
+	mine := last - first
 	counts := func() (n, at []int32) { return make([]int32, g.size), make([]int32, g.size) }
 	sendCounts, sendAt := counts()
 	receiveCounts, receiveAt := counts()
@@ -80,16 +83,27 @@ func reduceChunk[T float32 | float64](g *group, number uintptr, send, receive *[
 	spans := make([][]comm.Span, g.size)
 	for r := range g.size {
 		spans[r] = tree.Spans(tree.Share(r, g.size))
-		sendAt[r] = int32(len(out))
-		for _, p := range parts {
-			out = append(out, p[from(r):from(r+1)]...)
+		sumAt[r], sumCounts[r] = int32(from(r)-at), int32(from(r+1)-from(r))
+		if r == g.rank {
+			continue
 		}
-		sendCounts[r] = int32(len(out)) - sendAt[r]
+		if len(parts) == 1 {
+			sendAt[r], sendCounts[r] = sumAt[r], sumCounts[r]
+		} else {
+			sendAt[r] = int32(len(out))
+			for _, p := range parts {
+				out = append(out, p[from(r):from(r+1)]...)
+			}
+			sendCounts[r] = int32(len(out)) - sendAt[r]
+		}
 		receiveAt[r], receiveCounts[r] = int32(got), int32(len(spans[r])*mine)
 		got += int(receiveCounts[r])
-		sumAt[r], sumCounts[r] = int32(from(r)-at), int32(from(r+1)-from(r))
 	}
 	*send = append(out, 0) // never empty, so that it has an address
+	source := *send
+	if len(parts) == 1 {
+		source = parts[0][at:]
+	}
 	if len(*receive) < got+1 {
 		*receive = make([]T, got+1)
 	}
@@ -98,11 +112,13 @@ func reduceChunk[T float32 | float64](g *group, number uintptr, send, receive *[
 	for _, list := range [][]int32{sendCounts, sendAt, receiveCounts, receiveAt, sumCounts, sumAt} {
 		pin.Pin(&list[0])
 	}
-	pin.Pin(&(*send)[0])
+	pin.Pin(&source[0])
 	pin.Pin(&(*receive)[0])
-	pin.Pin(&parts[0][0])
+	if len(parts) > 1 {
+		pin.Pin(&parts[0][0])
+	}
 	l := g.library
-	err := l.together("MPI_Ialltoallv", address(*send), address(sendCounts), address(sendAt), number,
+	err := l.together("MPI_Ialltoallv", address(source), address(sendCounts), address(sendAt), number,
 		address(*receive), address(receiveCounts), address(receiveAt), number, l.world)
 	if err != nil {
 		return err
@@ -110,10 +126,16 @@ func reduceChunk[T float32 | float64](g *group, number uintptr, send, receive *[
 	all := map[comm.Span][]T{}
 	for r := range spans {
 		for i, s := range spans[r] {
-			all[s] = (*receive)[int(receiveAt[r])+i*mine:][:mine]
+			if r == g.rank {
+				all[s] = parts[i][first:last]
+			} else {
+				all[s] = (*receive)[int(receiveAt[r])+i*mine:][:mine]
+			}
 		}
 	}
-	copy(parts[0][from(g.rank):from(g.rank+1)], sum(all, comm.Span{Lo: 0, Hi: int(tree)}))
+	if total := sum(all, comm.Span{Lo: 0, Hi: int(tree)}); mine > 0 && &total[0] != &parts[0][first] {
+		copy(parts[0][first:last], total)
+	}
 	return l.together("MPI_Iallgatherv", l.inPlace, 0, 0, address(parts[0][at:]), address(sumCounts), address(sumAt), number, l.world)
 }
 

@@ -186,6 +186,7 @@ func TestCommandsFromAServer(t *testing.T) {
 	}{
 		{"eval", []string{"eval", "w/net.safetensors", "SET"}, ".jsonl", lines},
 		{"features", []string{"features", "w/net.safetensors", "SET"}, ".npy", whole},
+		{"index", []string{"index", "w/net.safetensors", "SET"}, ".npy", whole},
 		{"localize eval", []string{"localize", "eval", "boxes.safetensors", "SET", "--annotations", "boxes.csv"}, ".jsonl", lines},
 		{"stats", []string{"stats", "SET", "--json"}, "", line(`{"data"`)},
 		{"reproduce", []string{"reproduce", "plan.yaml", "w", "SET"}, "", line("net  ")},
@@ -220,9 +221,13 @@ func TestCommandsFromAServer(t *testing.T) {
 			}
 		})
 	}
-	code, text := run(t.Context(), "index", "w/net.safetensors", web.URL+pattern, "--out", "index.npy")
-	if code != 2 || !strings.Contains(text, "vgg features describes shards on servers") {
-		t.Errorf("an index of a server's shards: %d, %s", code, text)
+	code, text := run(t.Context(), "index", "w/net.safetensors", web.URL+pattern, "--out", "index-1.npy", "--update")
+	if code != 0 || !strings.Contains(text, "15 kept as they were, 0 described again, 0 new, 0 gone") {
+		t.Errorf("an update of an index of a server's shards: %d, %s", code, text)
+	}
+	code, text = run(t.Context(), "index", "w/net.safetensors", web.URL+pattern, "set", "--out", "two.npy")
+	if code != 2 || !strings.Contains(text, "one of 2 inputs, want shards or a ZIP file alone") {
+		t.Errorf("an index of a server's shards and a folder: %d, %s", code, text)
 	}
 }
 

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
@@ -23,17 +25,19 @@ type indexCommand struct {
 	descriptorFlags
 	pixelsFlag
 	duplicateFlags
+	cacheFlag
 	shardFlag
 	jsonFlag
 }
 
 func (indexCommand) Help() string {
-	return `Describes images for vgg similar, and lists near-duplicates. A descriptor is the activation of the layer averaged over the image and its mirror image, of length 1. The index keeps absolute paths of images and weights.
+	return `Describes images for vgg similar, and lists near-duplicates. A descriptor is the activation of the layer averaged over the image and its mirror image, of length 1. The index keeps absolute paths of images and weights; images in tar shards, also on a server, or in a ZIP file have their names there.
 
 Examples:
 
     vgg index D photos --out photos.npy
-    vgg index D photos --out photos.npy --update` + exitHelp
+    vgg index D photos --out photos.npy --update
+    vgg index D 's3://BUCKET/photos/shard-{000000..000012}.tar'` + exitHelp
 }
 
 // duplicateFlags are shared by the commands that list near-duplicates.
@@ -115,21 +119,13 @@ func (c *indexCommand) Run(e *environment) error {
 	return c.finish(e, d, pairs, groups, s, changes)
 }
 
-// inputs opens the images and the networks, by absolute paths.
+// inputs opens the images and the networks, whose files are named by absolute paths.
 func (c *indexCommand) inputs(e *environment) ([]transfer.Net, *transfer.Images, error) {
 	paths, err := c.take(e)
 	if err != nil {
 		return nil, nil, err
 	}
-	for i, p := range paths {
-		if remote.IsAddress(p) {
-			return nil, nil, usagef("%s: an address, and an index keeps the files of this machine; vgg features describes shards on servers (vgg features %s %s --out FILE.npy), in a file that vgg similar takes, too", remote.Plain(p), quoted(c.Weights), quoted(remote.Plain(p)))
-		}
-		if paths[i], err = filepath.Abs(p); err != nil {
-			return nil, nil, err
-		}
-	}
-	images, err := transfer.OpenImages(e.ctx, transfer.ImageOptions{Layout: transfer.Files}, paths...)
+	images, err := c.open(e, paths)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -144,6 +140,36 @@ func (c *indexCommand) inputs(e *environment) ([]transfer.Net, *transfer.Images,
 		}
 	}
 	return nets, images, nil
+}
+
+// open opens files, by absolute paths, or the images of shards or a ZIP file, whose names are
+// those in them.
+func (c *indexCommand) open(e *environment, paths []string) (*transfer.Images, error) {
+	packed := func(path string) bool {
+		ext := strings.ToLower(filepath.Ext(path))
+		return remote.IsAddress(path) || ext == ".tar" || ext == ".zip"
+	}
+	set := transfer.ImageOptions{Layout: transfer.Classes, Classes: dataset.OpenOptions{Remote: c.server(e)}}
+	if len(paths) == 1 && packed(paths[0]) {
+		return openImages(e, set, paths)
+	}
+	files := make([]string, len(paths))
+	for i, p := range paths {
+		if packed(p) {
+			return nil, usagef("%s: one of %d inputs, want shards or a ZIP file alone", remote.Plain(p), len(paths))
+		}
+		var err error
+		if files[i], err = filepath.Abs(p); err != nil {
+			return nil, err
+		}
+	}
+	images, err := openImages(e, transfer.ImageOptions{Layout: transfer.Files}, files)
+	if err != nil && len(files) == 1 { // a folder may have shards in the place of images
+		if shards, setErr := openImages(e, set, files); setErr == nil {
+			return shards, nil
+		}
+	}
+	return images, err
 }
 
 // finish prints what the index holds and how it changed.

@@ -31,7 +31,8 @@ func killRanks(ctx context.Context, dir, vgg string, kills int, seed uint64) err
 		return fmt.Errorf("one process: %w\n%s", err, text)
 	}
 	rng, began := rand.New(rand.NewPCG(seed, 1)), time.Now()
-	killed, results, stuck, longest := 0, 0, 0, 20*time.Second
+	const most = 10 * time.Second // until a kill, also where a run was stopped for a while
+	killed, results, stuck, longest := 0, 0, 0, most
 	for run := 0; killed < kills; run++ {
 		out := filepath.Join(dir, fmt.Sprintf("run-%d", run))
 		for done := false; !done; {
@@ -45,37 +46,41 @@ func killRanks(ctx context.Context, dir, vgg string, kills int, seed uint64) err
 			}
 			ended := make(chan error, 1)
 			go func() { ended <- c.Wait() }()
-			moment := time.Duration(rng.Int64N(int64(longest)))
-			if killed >= kills {
-				moment = time.Hour
-			}
-			select {
-			case err := <-ended:
-				if err != nil {
-					return fmt.Errorf("%s: %w\n%s", out, err, &text)
+			err, hit := error(nil), false
+			for alive, missed := true, 0; alive; {
+				moment := time.Duration(rng.Int64N(int64(longest)))
+				if killed >= kills {
+					moment = time.Hour
 				}
-				done, longest = true, time.Since(from)
-			case <-time.After(moment):
-				hit := killOne(c.Process.Pid, vgg, rng)
-				var err error
 				select {
 				case err = <-ended:
-				case <-time.After(time.Minute): // Open MPI's launcher can hang when its last rank is gone
-					stuck++
-					c.Process.Kill()
-					err = <-ended
-				}
-				switch {
-				case err == nil:
-					done = true
-				case hit:
-					killed++
-				case ctx.Err() == nil:
-					return fmt.Errorf("%s: %w, and nothing was killed\n%s", out, err, &text)
+					alive = false
+				case <-time.After(moment):
+					if hit = killOne(c.Process.Pid, vgg, rng); !hit { // there is no rank yet, or no more
+						if missed++; missed == 100 {
+							c.Process.Kill()
+						}
+						continue
+					}
+					if err, alive = end(ended, time.Minute); alive { // Open MPI's launcher can hang when its last rank is gone
+						stuck++
+						c.Process.Kill()
+						err, alive = <-ended, false
+					}
 				}
 			}
-			if ctx.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
 				return ctx.Err()
+			case err == nil:
+				done = true
+				if !hit {
+					longest = min(time.Since(from), most)
+				}
+			case hit:
+				killed++
+			default:
+				return fmt.Errorf("%s: %w, and nothing was killed\n%s", out, err, &text)
 			}
 		}
 		for _, name := range []string{"last.safetensors", "best.safetensors"} {
@@ -92,6 +97,19 @@ func killRanks(ctx context.Context, dir, vgg string, kills int, seed uint64) err
 		}
 	}
 	return nil
+}
+
+// end waits until a launcher has ended. alive says that it hasn't, in a time that leaves out what
+// this process was stopped for.
+func end(ended <-chan error, within time.Duration) (err error, alive bool) {
+	for range within / time.Second {
+		select {
+		case err := <-ended:
+			return err, false
+		case <-time.After(time.Second):
+		}
+	}
+	return nil, true
 }
 
 // killOne kills a random rank that a launcher started. It reports false if there is none yet, or

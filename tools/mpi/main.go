@@ -23,7 +23,7 @@ type launcher struct {
 }
 
 var launchers = []launcher{
-	{"mpiexec.openmpi", []string{"--oversubscribe", "--allow-run-as-root", "--mca", "btl_vader_single_copy_mechanism", "none"}},
+	{"mpiexec.openmpi", []string{"--oversubscribe", "--allow-run-as-root"}},
 	{"mpiexec.mpich", nil},
 }
 
