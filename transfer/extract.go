@@ -104,7 +104,7 @@ func Extract(ctx context.Context, nets []Net, images *Images, out string, o Opti
 }
 
 // ExtractLayers is [Extract] for several layers, each into a file of its own, by one pass over the
-// images: outs[i] is what Extract writes for layers[i], to the bit. The nets' Layer is not used.
+// images: outs[i] is what Extract writes for layers[i], to the bit (on a device, to rounding). The nets' Layer is not used.
 // Activations are rectified: with Unrectified, it is an error.
 func ExtractLayers(ctx context.Context, nets []Net, layers []string, images *Images, outs []string, o Options) (_ []*Summary, err error) {
 	switch {
