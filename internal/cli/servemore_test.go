@@ -177,7 +177,7 @@ func TestServeReadsAnew(t *testing.T) {
 // TestServeEnvironment: every flag can be given in the environment.
 func TestServeEnvironment(t *testing.T) {
 	path := save(t, tiny.Colours(10), filepath.Join(t.TempDir(), "colours.safetensors"))
-	for name, value := range map[string]string{"VGG_PLAN": "true", "VGG_JSON": "true", "VGG_MAX_PIXELS": "1000", "VGG_QUEUE": "1", "VGG_FC_WEIGHTS": "f16", "VGG_CACHE": "1MiB"} {
+	for name, value := range map[string]string{"VGG_PLAN": "true", "VGG_JSON": "true", "VGG_MAX_PIXELS": "1000", "VGG_QUEUE": "1", "VGG_MAX_IMAGES": "1", "VGG_FC_WEIGHTS": "f16", "VGG_CACHE": "1MiB"} {
 		t.Setenv(name, value)
 	}
 	var p struct {
