@@ -7,31 +7,47 @@ import (
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
-	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/tensor"
 )
 
 // pooled returns a network of random weights whose head takes the whole map.
-func pooled(t *testing.T, head string) *vgg.Model {
+func pooled(head string) *vgg.Model { return tiny.WithHead(tiny.Random(16, 3), 5, head) }
+
+// headOf returns the features that the head of pooled takes of an image of 50×40 pixels, and the
+// weights and biases of its last layer.
+func headOf(t *testing.T, m *vgg.Model, im *preprocess.Image) (f *tensor.Tensor, weights, biases []float32) {
 	t.Helper()
-	m := tiny.Random(16, 3)
-	net, err := network.New(network.Options{Config: "8 M 16 M " + head, Classes: 5, Width: 1, FC: 16, Input: 32})
+	seen, err := preprocess.Resize(im, 50, 40, m.Preprocess.Filter)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := net.Init(network.He, 7); err != nil {
+	x := tensor.New(1, 3, 40, 50)
+	m.Preprocess.Tensor(x.Data, seen, [3]float32{})
+	features, err := m.Net.Until("pool2", true)
+	if err != nil {
 		t.Fatal(err)
 	}
-	m.Net = net
-	return m
+	if f, err = features.Forward(x); err != nil {
+		t.Fatal(err)
+	}
+	params := m.Net.Params()
+	w, b := params[len(params)-2], params[len(params)-1]
+	weights, biases = make([]float32, w.Len()), make([]float32, b.Len())
+	if err := w.Get(weights); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Get(biases); err != nil {
+		t.Fatal(err)
+	}
+	return f, weights, biases
 }
 
 // TestMapOfPooledHead: a head that takes the whole map of an image gives a score for every
 // window, which are those of plain loops over the activations, and one for the whole image,
 // which is the network's.
 func TestMapOfPooledHead(t *testing.T) {
-	m := pooled(t, "GAP L2 FC")
+	m := pooled("GAP L2 FC")
 	im := preprocess.NewImage(60, 48)
 	for i := range im.Pix {
 		im.Pix[i] = uint8(i * i % 251)
@@ -44,29 +60,7 @@ func TestMapOfPooledHead(t *testing.T) {
 	if got.W != 50 || got.H != 40 || got.Stride != 4 || got.OH != 3 || got.OW != 5 || got.Window != 32 {
 		t.Fatalf("%d×%d pixels, %d×%d windows of %d, %d apart", got.W, got.H, got.OW, got.OH, got.Window, got.Stride)
 	}
-	seen, err := preprocess.Resize(im, 50, 40, m.Preprocess.Filter)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x := tensor.New(1, 3, 40, 50)
-	m.Preprocess.Tensor(x.Data, seen, [3]float32{})
-	features, err := m.Net.Until("pool2", true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := features.Forward(x)
-	if err != nil {
-		t.Fatal(err)
-	}
-	params := m.Net.Params()
-	w, b := params[len(params)-2], params[len(params)-1]
-	weights, biases := make([]float32, w.Len()), make([]float32, b.Len())
-	if err := w.Get(weights); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Get(biases); err != nil {
-		t.Fatal(err)
-	}
+	f, weights, biases := headOf(t, m, im)
 	score := func(top, left, h, w, class int) float64 {
 		mean, norm := make([]float64, 16), 0.0
 		for c := range mean {
@@ -109,7 +103,7 @@ func TestMapOfPooledHead(t *testing.T) {
 // TestMapOfDividedHead: of a head that divides the whole map by its norm, the output of each
 // window is what the head makes of the map there; there is none for the whole image.
 func TestMapOfDividedHead(t *testing.T) {
-	m := pooled(t, "L2 FC")
+	m := pooled("L2 FC")
 	im := preprocess.NewImage(60, 48)
 	for i := range im.Pix {
 		im.Pix[i] = uint8(i * i % 251)
@@ -122,29 +116,7 @@ func TestMapOfDividedHead(t *testing.T) {
 	if got.W != 50 || got.H != 40 || got.Stride != 4 || got.OH != 3 || got.OW != 5 || got.Window != 32 || got.Whole != nil {
 		t.Fatalf("%d×%d pixels, %d×%d windows of %d, %d apart, whole %v", got.W, got.H, got.OW, got.OH, got.Window, got.Stride, got.Whole)
 	}
-	seen, err := preprocess.Resize(im, 50, 40, m.Preprocess.Filter)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x := tensor.New(1, 3, 40, 50)
-	m.Preprocess.Tensor(x.Data, seen, [3]float32{})
-	features, err := m.Net.Until("pool2", true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := features.Forward(x)
-	if err != nil {
-		t.Fatal(err)
-	}
-	params := m.Net.Params()
-	w, b := params[len(params)-2], params[len(params)-1]
-	weights, biases := make([]float32, w.Len()), make([]float32, b.Len())
-	if err := w.Get(weights); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.Get(biases); err != nil {
-		t.Fatal(err)
-	}
+	f, weights, biases := headOf(t, m, im)
 	const side, channels = 8, 16
 	for k := range 5 {
 		for top := range got.OH {

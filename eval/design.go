@@ -107,17 +107,12 @@ func (d design) passBytes(n, h, w int) (int64, error) {
 	}
 	total := 3 * h * w * n
 	for _, c := range stages {
-		floats, err := c.WorkspaceFloats(n, h, w)
+		floats, out, err := stageFloats(c, n, h, w)
 		if err != nil {
 			return 0, err
 		}
-		shapes, err := c.Shapes(h, w)
-		if err != nil {
-			return 0, err
-		}
-		out := shapes[len(shapes)-1]
 		h, w = out.H, out.W
-		total += floats + n*out.C*h*w
+		total += floats
 	}
 	return 4 * int64(total), nil
 }
@@ -125,16 +120,22 @@ func (d design) passBytes(n, h, w int) (int64, error) {
 // passFloats returns the numbers of a pass of a chain over n images of h×w pixels: input,
 // activations, scratch and output.
 func passFloats(c *nn.Chain, n, h, w int) (int, error) {
+	floats, _, err := stageFloats(c, n, h, w)
+	return floats + n*3*h*w, err
+}
+
+// stageFloats is passFloats without the input, and the shape of an output.
+func stageFloats(c *nn.Chain, n, h, w int) (int, nn.Shape, error) {
 	floats, err := c.WorkspaceFloats(n, h, w)
 	if err != nil {
-		return 0, err
+		return 0, nn.Shape{}, err
 	}
 	shapes, err := c.Shapes(h, w)
 	if err != nil {
-		return 0, err
+		return 0, nn.Shape{}, err
 	}
 	out := shapes[len(shapes)-1]
-	return floats + n*(3*h*w+out.C*out.H*out.W), nil
+	return floats + n*out.C*out.H*out.W, out, nil
 }
 
 // fixedBytes returns the memory, in bytes, of the process with the network before it sees

@@ -10,23 +10,8 @@ import (
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/localize"
-	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 )
-
-// withHead returns a model whose network ends with a head.
-func withHead(t *testing.T, m *vgg.Model, outputs int, head string) *vgg.Model {
-	t.Helper()
-	net, err := network.New(network.Options{Config: "8 M 16 M " + head, Classes: outputs, Width: 1, FC: 16, Input: 32})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := net.Init(network.He, 7); err != nil {
-		t.Fatal(err)
-	}
-	m.Net = net
-	return m
-}
 
 // TestWideByWindows: a picture that isn't square has boxes and maps by networks whose head takes
 // the map of a window alone, those of the library.
@@ -34,8 +19,8 @@ func TestWideByWindows(t *testing.T) {
 	const head = "L2 FC"
 	m := tiny.Random(16, 1)
 	classes := len(m.Classes)
-	s, h := serve(t, Options{}, withHead(t, m, classes, head))
-	boxes := withHead(t, tiny.Boxes(1), vgg.PCR.Outputs(classes), head)
+	s, h := serve(t, Options{}, tiny.WithHead(m, classes, head))
+	boxes := tiny.WithHead(tiny.Boxes(1), vgg.PCR.Outputs(classes), head)
 	if err := s.SetLocaliser(t.Context(), Source{Name: "boxes", Open: func(context.Context) (*vgg.Model, error) { return boxes, nil }}); err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func (c *contract) watch(t *testing.T, s *Server) http.Handler {
 			s.ServeHTTP(w, r)
 			return
 		}
-		out := &keptAnswer{ResponseWriter: w}
+		out := &keptAnswer{recorder: recorder{ResponseWriter: w}}
 		s.ServeHTTP(out, r)
 		if err := c.check(o, out.code, out.Header(), out.body.Bytes()); err != nil {
 			t.Errorf("%s %s: %v: %.500s", method, r.URL, err, out.body.Bytes())
@@ -259,27 +259,14 @@ func isOf(v any, kind string) bool {
 
 // keptAnswer is an answer that goes to the client and is kept.
 type keptAnswer struct {
-	http.ResponseWriter
-	code int
+	recorder
 	body bytes.Buffer
 }
 
-func (k *keptAnswer) WriteHeader(code int) {
-	if k.code == 0 {
-		k.code = code
-	}
-	k.ResponseWriter.WriteHeader(code)
-}
-
 func (k *keptAnswer) Write(p []byte) (int, error) {
-	if k.code == 0 {
-		k.code = http.StatusOK
-	}
 	k.body.Write(p)
-	return k.ResponseWriter.Write(p)
+	return k.recorder.Write(p)
 }
-
-func (k *keptAnswer) Unwrap() http.ResponseWriter { return k.ResponseWriter }
 
 // contractKey is the key of the service in TestContract.
 const contractKey = "0123456789abcdef"

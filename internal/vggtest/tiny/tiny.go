@@ -108,6 +108,13 @@ func Boxes(seed uint64) *vgg.Model {
 	return m
 }
 
+// WithHead gives a model a small network of random weights that ends with a head.
+func WithHead(m *vgg.Model, outputs int, head string) *vgg.Model {
+	m.Net = build(network.Options{Config: "8 M 16 M " + head, Classes: outputs, Width: 1, FC: 16, Input: 32})
+	must(m.Net.Init(network.He, 7))
+	return m
+}
+
 // Hashed returns configuration D with an eighth of its channels, 64 units in fc6 and fc7 and
 // ten classes. It has the weights that tools/oracle/eval.py computes: weight i of a tensor
 // is a hash of its name and i.
