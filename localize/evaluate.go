@@ -192,7 +192,7 @@ func (e *evaluation) run(ctx context.Context) error {
 		},
 	}
 	defer e.boxed.Ahead(ctx, todo)()
-	for im := range prefetch.Ordered(ctx, todo, e.o.AllWorkers(), func(ctx context.Context, i int) decoded { return decodeImage(ctx, e.boxed, i, decode) }) {
+	for im := range prefetch.Ordered(ctx, slices.Values(todo), e.o.AllWorkers(), func(ctx context.Context, i int) decoded { return decodeImage(ctx, e.boxed, i, decode) }) {
 		if err := e.add(ctx, im); err != nil {
 			return err
 		}

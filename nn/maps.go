@@ -32,6 +32,19 @@ func (m Maps) Row(n, b, y int) []float32 {
 	return m.act.Data[m.act.At(n, b, y, 0):][: m.W*MapBlock : m.W*MapBlock]
 }
 
+// AddSquares adds the square of each value of row y of block b of image n to sums, as long as
+// the row.
+func (m Maps) AddSquares(n, b, y int, sums []float32) {
+	kernel.Current().AddSquares(m.W, m.Row(n, b, y), sums[:m.W*MapBlock])
+}
+
+// AddDifferences adds the weighted squared differences of row y of block b of images i and j to
+// sums, as long as the row: w[c]·(p[x]·a − q[x]·b)² of the values a and b in channel c of the
+// block at pixel x.
+func (m Maps) AddDifferences(i, j, b, y int, p, q, w, sums []float32) {
+	kernel.Current().AddDifferences(m.W, m.Row(i, b, y), m.Row(j, b, y), p[:m.W], q[:m.W], w[:MapBlock], sums[:m.W*MapBlock])
+}
+
 // Parallel calls f for 0 … n−1 on the threads of the chain.
 func (m Maps) Parallel(n int, f func(i int)) { m.probe.work.Team.Run(n, taskFunc(f)) }
 

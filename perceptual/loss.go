@@ -46,7 +46,7 @@ func (m *Metric) NewLoss(ctx context.Context, reference *tensor.Tensor) (*Loss, 
 	err = p.Forward(ctx, reference, func(_ string, a nn.Maps) error {
 		kept := make([]float32, a.H*a.Blocks()*a.W*nn.MapBlock)
 		a.Parallel(a.H, func(y int) {
-			scale := norms(a, 0, y)
+			scale := norms(a, 0, y, make([]float32, a.W*nn.MapBlock))
 			for b := range a.Blocks() {
 				to := kept[(y*a.Blocks()+b)*a.W*nn.MapBlock:]
 				for i, v := range a.Row(0, b, y) {
@@ -99,8 +99,8 @@ func (l *Loss) Gradient(ctx context.Context, x, dx *tensor.Tensor) (float64, err
 //
 //	∂/∂a_c = g_c/(‖a‖+ε) − a_c · Σ g_j·a_j / (‖a‖·(‖a‖+ε)²)
 func (l *Loss) row(a, da nn.Maps, y int, reference, weights []float32) (sum float64) {
-	scale, places := norms(a, 0, y), float64(a.H*a.W)
 	length := a.W * nn.MapBlock
+	scale, places := norms(a, 0, y, make([]float32, length)), float64(a.H*a.W)
 	g := make([]float32, a.Blocks()*length)
 	along := make([]float64, a.W) // Σ g_j·a_j
 	for b := range a.Blocks() {

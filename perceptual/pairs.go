@@ -3,9 +3,12 @@ package perceptual
 import (
 	"context"
 	"fmt"
+	"iter"
+	"sync"
 
 	"github.com/verydeep/vgg/internal/prefetch"
 	"github.com/verydeep/vgg/preprocess"
+	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -46,17 +49,36 @@ type loaded struct {
 // order. Pairs of one size that follow one another go through the network at once, while the
 // next ones are loaded. It ends with found's error and when ctx does.
 func (m *Metric) Pairs(ctx context.Context, n int, load func(ctx context.Context, i int) (a, b *preprocess.Image, err error), o PairsOptions, found func(Compared) error) error {
-	items := make([]int, n)
-	for i := range items {
-		items[i] = i
+	lanes := m.lanes()
+	batches := m.batches(ctx, n, batchPixels/lanes.count(), load, o.Workers)
+	for b := range prefetch.Ordered(ctx, batches, lanes.count(), func(ctx context.Context, b *batch) *batch {
+		b.err = lanes.compare(ctx, b.pairs, o.Maps)
+		return b
+	}) {
+		if b.err != nil {
+			return b.err
+		}
+		for _, l := range b.pairs {
+			if err := found(l.Compared); err != nil {
+				return err
+			}
+		}
 	}
-	var batch []loaded
-	flush := func() error {
-		full := batch
-		batch = nil
-		return m.compareBatch(ctx, full, o.Maps, found)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	for l := range prefetch.Ordered(ctx, items, max(1, o.Workers), func(ctx context.Context, i int) loaded {
+	return nil
+}
+
+// batch is pairs of one size, or one that couldn't be loaded.
+type batch struct {
+	pairs []loaded
+	err   error // of comparing them
+}
+
+// batches loads pairs 0 … n−1, at most about so many pixels at once.
+func (m *Metric) batches(ctx context.Context, n, pixels int, load func(ctx context.Context, i int) (a, b *preprocess.Image, err error), workers int) iter.Seq[*batch] {
+	read := func(ctx context.Context, i int) loaded {
 		l := loaded{Compared: Compared{Index: i}}
 		l.A, l.B, l.Err = load(ctx, i)
 		if l.Err == nil && (l.A.W != l.B.W || l.A.H != l.B.H) {
@@ -70,49 +92,111 @@ func (m *Metric) Pairs(ctx context.Context, n int, load func(ctx context.Context
 		m.model.Preprocess.Tensor(l.x[:size], l.A, [3]float32{})
 		m.model.Preprocess.Tensor(l.x[size:], l.B, [3]float32{})
 		return l
-	}) {
-		if len(batch) > 0 && l.Err == nil && (l.A.W != batch[0].A.W || l.A.H != batch[0].A.H) || l.Err != nil {
-			if err := flush(); err != nil {
-				return err
+	}
+	return func(yield func(*batch) bool) {
+		var pairs []loaded
+		give := func() bool {
+			full := pairs
+			pairs = nil
+			return full == nil || yield(&batch{pairs: full})
+		}
+		indices := func(yield func(int) bool) {
+			for i := range n {
+				if !yield(i) {
+					return
+				}
 			}
 		}
-		if l.Err != nil {
-			if err := found(l.Compared); err != nil {
-				return err
+		for l := range prefetch.Ordered(ctx, indices, workers, read) {
+			if l.Err != nil || len(pairs) > 0 && (l.A.W != pairs[0].A.W || l.A.H != pairs[0].A.H) {
+				if !give() {
+					return
+				}
 			}
-			continue
+			pairs = append(pairs, l)
+			if l.Err != nil || 2*l.A.W*l.A.H*(len(pairs)+1) > pixels {
+				if !give() {
+					return
+				}
+			}
 		}
-		batch = append(batch, l)
-		if 2*l.A.W*l.A.H*(len(batch)+1) > batchPixels {
-			if err := flush(); err != nil {
-				return err
-			}
+		if ctx.Err() == nil {
+			give()
 		}
 	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return flush()
 }
 
-// compareBatch compares pairs of one size, and calls found with each.
-func (m *Metric) compareBatch(ctx context.Context, batch []loaded, maps bool, found func(Compared) error) error {
-	if len(batch) == 0 {
+// lanes are the same distance several times: each computes on threads of its own, while the
+// others wait for their last thread or for memory.
+type lanes struct {
+	all     *Metric
+	prepare sync.Once // transforms the weights, for which all lanes wait
+	free    chan *Metric
+	large   sync.RWMutex // held alone by a batch that leaves no memory for another
+}
+
+func (m *Metric) lanes() *lanes {
+	n := min(2, m.model.Net.Chain().Threads())
+	l := &lanes{all: m, free: make(chan *Metric, n)}
+	for i := range n {
+		threads := m.model.Net.Chain().Threads()
+		l.free <- m.share((i+1)*threads/n - i*threads/n)
+	}
+	return l
+}
+
+func (l *lanes) count() int { return cap(l.free) }
+
+// share returns the distance on other threads, of the given number.
+func (m *Metric) share(threads int) *Metric {
+	model := *m.model
+	model.Net = m.model.Net.Share(threads)
+	return &Metric{model: &model, layers: m.layers, blocks: m.blocks}
+}
+
+// compare adds the distances to a batch.
+func (l *lanes) compare(ctx context.Context, pairs []loaded, maps bool) error {
+	if pairs[0].Err != nil {
 		return nil
 	}
-	x := tensor.New(2*len(batch), 3, batch[0].A.H, batch[0].A.W)
-	for i, l := range batch {
-		copy(x.Data[i*len(l.x):], l.x)
+	n, h, w := len(pairs), pairs[0].A.H, pairs[0].A.W
+	need, err := l.all.Floats(n, h, w)
+	if err != nil {
+		return fmt.Errorf("perceptual: %w", err)
 	}
-	distances, err := m.Compare(ctx, x, maps)
+	if resources.Fits("", 4*int64(need)*int64(l.count())) == nil {
+		l.large.RLock()
+		defer l.large.RUnlock()
+	} else {
+		l.large.Lock()
+		defer l.large.Unlock()
+	}
+	l.prepare.Do(func() { err = l.all.transform(2*n, h, w) })
+	if err != nil {
+		return fmt.Errorf("perceptual: %w", err)
+	}
+	x := tensor.New(2*n, 3, h, w)
+	for i, p := range pairs {
+		copy(x.Data[i*len(p.x):], p.x)
+	}
+	lane := <-l.free
+	defer func() { l.free <- lane }()
+	distances, err := lane.Compare(ctx, x, maps)
 	if err != nil {
 		return err
 	}
-	for i, l := range batch {
-		l.Distance = distances[i]
-		if err := found(l.Compared); err != nil {
-			return err
-		}
+	for i := range pairs {
+		pairs[i].Distance, pairs[i].x = distances[i], nil
 	}
 	return nil
+}
+
+// transform computes the transformed weights for n pictures of h × w on all threads.
+func (m *Metric) transform(n, h, w int) error {
+	last := m.layers[len(m.layers)-1].Name
+	c, err := m.model.Net.Until(last, true)
+	if err != nil {
+		return err
+	}
+	return c.Chain().Prepare(n, h, w)
 }

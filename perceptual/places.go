@@ -9,34 +9,31 @@ import (
 // eps is ε, by which norms are larger.
 const eps = 1e-10
 
-// block is the channels of a block of maps at one pixel.
-type block = [nn.MapBlock]float32
-
-// squares adds the sums of squares of a block's channels to sums, pixel by pixel.
-func squares(sums []float64, row []float32) {
-	for x := range sums {
-		v := (*block)(row[x*nn.MapBlock:])
-		var s0, s1, s2, s3 float32
-		for k := 0; k < nn.MapBlock; k += 4 {
-			s0 += v[k] * v[k]
-			s1 += v[k+1] * v[k+1]
-			s2 += v[k+2] * v[k+2]
-			s3 += v[k+3] * v[k+3]
-		}
-		sums[x] += float64(s0+s1) + float64(s2+s3)
+// norms returns 1/(‖v‖+ε) of the features v at each pixel of row y of image n. scratch is as long as
+// a row.
+func norms(a nn.Maps, n, y int, scratch []float32) []float64 {
+	clear(scratch)
+	for b := range a.Blocks() {
+		a.AddSquares(n, b, y, scratch)
 	}
+	norms := make([]float64, a.W)
+	sums(scratch, func(x int, sum float64) { norms[x] = 1 / (math.Sqrt(sum) + eps) })
+	return norms
 }
 
-// norms returns 1/(‖v‖+ε) of the features v at each pixel of row y of image n.
-func norms(a nn.Maps, n, y int) []float64 {
-	sums := make([]float64, a.W)
-	for b := range a.Blocks() {
-		squares(sums, a.Row(n, b, y))
+// sums calls each with the sum of a block's channels at each pixel of a row.
+func sums(row []float32, each func(x int, sum float64)) {
+	for x := range len(row) / nn.MapBlock {
+		v := (*[nn.MapBlock]float32)(row[x*nn.MapBlock:])
+		var s [4]float32
+		for k := 0; k < nn.MapBlock; k += 4 {
+			s[0] += v[k]
+			s[1] += v[k+1]
+			s[2] += v[k+2]
+			s[3] += v[k+3]
+		}
+		each(x, float64(s[0]+s[1])+float64(s[2]+s[3]))
 	}
-	for x, s := range sums {
-		sums[x] = 1 / (math.Sqrt(s) + eps)
-	}
-	return sums
 }
 
 // places returns d at each place of N pairs, (N,H,W); pair i is images 2i and 2i+1 of a.
@@ -44,31 +41,24 @@ func (m *Metric) places(a nn.Maps, weights []float32) []float32 {
 	out := make([]float32, a.N/2*a.H*a.W)
 	a.Parallel(a.N/2*a.H, func(i int) {
 		n, y := i/a.H, i%a.H
-		first, second := norms(a, 2*n, y), norms(a, 2*n+1, y)
-		sums := make([]float64, a.W)
+		row := make([]float32, a.W*nn.MapBlock)
+		first, second := single(norms(a, 2*n, y, row)), single(norms(a, 2*n+1, y, row))
+		clear(row)
 		for b := range a.Blocks() {
-			differences(sums, a.Row(2*n, b, y), a.Row(2*n+1, b, y), first, second, (*block)(weights[b*nn.MapBlock:]))
+			a.AddDifferences(2*n, 2*n+1, b, y, first, second, weights[b*nn.MapBlock:], row)
 		}
-		for x, s := range sums {
-			out[i*a.W+x] = float32(s)
-		}
+		sums(row, func(x int, sum float64) { out[i*a.W+x] = float32(sum) })
 	})
 	return out
 }
 
-// differences adds the weighted squared differences of a block's channels to sums.
-func differences(sums []float64, a, b []float32, first, second []float64, weights *block) {
-	for x := range sums {
-		va, vb := (*block)(a[x*nn.MapBlock:]), (*block)(b[x*nn.MapBlock:])
-		na, nb := float32(first[x]), float32(second[x])
-		var s0, s1 float32
-		for k := 0; k < nn.MapBlock; k += 2 {
-			d0, d1 := va[k]*na-vb[k]*nb, va[k+1]*na-vb[k+1]*nb
-			s0 += weights[k] * d0 * d0
-			s1 += weights[k+1] * d1 * d1
-		}
-		sums[x] += float64(s0 + s1)
+// single returns values in float32.
+func single(values []float64) []float32 {
+	all := make([]float32, len(values))
+	for i, v := range values {
+		all[i] = float32(v)
 	}
+	return all
 }
 
 // addInterpolated adds values, (rows,cols), to out, (h,w), linearly between the centres of

@@ -176,6 +176,25 @@ func (s *ISA) sumRow(n int, x, sum []float32) {
 	s.asm.sumPixels(n, &x[0], &sum[0])
 }
 
+// AddSquares adds the squares of x over n pixels of a block to sums.
+func (s *ISA) AddSquares(n int, x, sums []float32) {
+	if s.asm.addSquares == nil {
+		addSquaresTwin(n, x, sums)
+		return
+	}
+	s.asm.addSquares(n, &x[0], &sums[0])
+}
+
+// AddDifferences adds w·(a·p − b·q)² to sums over n pixels of a block; p and q are a factor for
+// each pixel, w one for each channel.
+func (s *ISA) AddDifferences(n int, a, b, p, q, w, sums []float32) {
+	if s.asm.addDifferences == nil {
+		addDifferencesTwin(n, a, b, p, q, w, sums)
+		return
+	}
+	s.asm.addDifferences(n, &a[0], &b[0], &p[0], &q[0], &w[0], &sums[0])
+}
+
 func (s *ISA) sgdBlocks(n int, w, v, g []float32, rate, momentum, decay float32) {
 	if s.asm.sgd == nil {
 		sgdTwin(n, w, v, g, rate, momentum, decay)

@@ -16,7 +16,7 @@ var neon = newISA("neon", kernels{
 	maxPoolGrad: maxPoolGradNEON,
 	maxPoolHits: maxPoolHitsNEON, unpool: unpoolNEON,
 	reluGrad:  reluGradNEON,
-	sumPixels: sumPixelsNEON, addPixels: addPixelsNEON,
+	sumPixels: sumPixelsNEON, addPixels: addPixelsNEON, addSquares: addSquaresNEON, addDifferences: addDifferencesNEON,
 	sgd:        sgdNEON,
 	transpose:  transpose16NEON,
 	prefetch:   prefetchNEON,

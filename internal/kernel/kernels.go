@@ -19,12 +19,14 @@ type kernels struct {
 	maxPoolHits func(n int, x0, x1, y *float32, hits *uint16, lo float32)
 	unpool      func(n int, hits *uint16, dy, dx0, dx1 *float32)
 
-	reluGrad  func(n int, y, dy, sum *float32)
-	sumPixels func(n int, x, sum *float32)
-	addPixels func(n int, x, sum *float32)
-	sgd       func(n int, w, v, g *float32, rate, momentum, decay float32)
-	transpose func(dst *float32, dstStride int, src *float32, srcStride int)
-	prefetch  func(n int, p *float32)
+	reluGrad       func(n int, y, dy, sum *float32)
+	sumPixels      func(n int, x, sum *float32)
+	addPixels      func(n int, x, sum *float32)
+	addSquares     func(n int, x, sums *float32)
+	addDifferences func(n int, a, b, p, q, w, sums *float32)
+	sgd            func(n int, w, v, g *float32, rate, momentum, decay float32)
+	transpose      func(dst *float32, dstStride int, src *float32, srcStride int)
+	prefetch       func(n int, p *float32)
 
 	scaleShift func(n int, x, y, scale, shift *float32, lo float32)
 	normSums   func(n int, x, ref *float32, sum, sq *float64)
@@ -138,6 +140,8 @@ var removals = []struct {
 	{"reluGrad", func(k *kernels) { k.reluGrad = nil }},
 	{"sumPixels", func(k *kernels) { k.sumPixels = nil }},
 	{"addPixels", func(k *kernels) { k.addPixels = nil }},
+	{"addSquares", func(k *kernels) { k.addSquares = nil }},
+	{"addDifferences", func(k *kernels) { k.addDifferences = nil }},
 	{"sgd", func(k *kernels) { k.sgd = nil }},
 	{"transpose", func(k *kernels) { k.transpose = nil }},
 	{"prefetch", func(k *kernels) { k.prefetch = nil }},

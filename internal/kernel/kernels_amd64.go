@@ -312,6 +312,16 @@ func reluGradAVX512(n int, y *float32, dy *float32, sum *float32)
 //go:noescape
 func sumPixelsAVX512(n int, x *float32, sum *float32)
 
+// addSquaresAVX512 is addSquaresTwin.
+//
+//go:noescape
+func addSquaresAVX512(n int, x *float32, sums *float32)
+
+// addDifferencesAVX512 is addDifferencesTwin.
+//
+//go:noescape
+func addDifferencesAVX512(n int, a *float32, b *float32, p *float32, q *float32, w *float32, sums *float32)
+
 // sgdAVX512 is sgdTwin; n counts blocks of 16.
 //
 //go:noescape
@@ -516,6 +526,16 @@ func reluGradAVX2(n int, y *float32, dy *float32, sum *float32)
 //
 //go:noescape
 func sumPixelsAVX2(n int, x *float32, sum *float32)
+
+// addSquaresAVX2 is addSquaresTwin.
+//
+//go:noescape
+func addSquaresAVX2(n int, x *float32, sums *float32)
+
+// addDifferencesAVX2 is addDifferencesTwin.
+//
+//go:noescape
+func addDifferencesAVX2(n int, a *float32, b *float32, p *float32, q *float32, w *float32, sums *float32)
 
 // sgdAVX2 is sgdTwin; n counts blocks of 16.
 //

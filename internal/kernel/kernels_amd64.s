@@ -10915,6 +10915,57 @@ sumPixelsAVX512_pixel:
 	VZEROUPPER
 	RET
 
+// func addSquaresAVX512(n int, x *float32, sums *float32)
+// Requires: AVX, AVX512F
+TEXT ·addSquaresAVX512(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ sums+16(FP), DX
+
+addSquaresAVX512_pixel:
+	VMOVUPS (CX), Z0
+	VMULPS  Z0, Z0, Z0
+	VADDPS  (DX), Z0, Z0
+	VMOVUPS Z0, (DX)
+	ADDQ    $0x40, CX
+	ADDQ    $0x40, DX
+	DECQ    AX
+	JNZ     addSquaresAVX512_pixel
+	VZEROUPPER
+	RET
+
+// func addDifferencesAVX512(n int, a *float32, b *float32, p *float32, q *float32, w *float32, sums *float32)
+// Requires: AVX, AVX512F
+TEXT ·addDifferencesAVX512(SB), NOSPLIT, $0-56
+	MOVQ    n+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    p+24(FP), BX
+	MOVQ    q+32(FP), SI
+	MOVQ    w+40(FP), DI
+	MOVQ    sums+48(FP), R8
+	VMOVUPS (DI), Z0
+
+addDifferencesAVX512_pixel:
+	VBROADCASTSS (BX), Z1
+	VBROADCASTSS (SI), Z2
+	VMULPS       (CX), Z1, Z3
+	VMULPS       (DX), Z2, Z4
+	VSUBPS       Z4, Z3, Z3
+	VMULPS       Z3, Z3, Z3
+	VMULPS       Z0, Z3, Z3
+	VADDPS       (R8), Z3, Z3
+	VMOVUPS      Z3, (R8)
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, R8
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	DECQ         AX
+	JNZ          addDifferencesAVX512_pixel
+	VZEROUPPER
+	RET
+
 // func sgdAVX512(n int, w *float32, v *float32, dw *float32, rate float32, momentum float32, decay float32)
 // Requires: AVX, AVX512F, SSE
 TEXT ·sgdAVX512(SB), NOSPLIT, $0-44
@@ -14313,6 +14364,69 @@ sumPixelsAVX2_pixel:
 	VMOVUPS Y0, (DX)
 	VADDPS  32(DX), Y1, Y1
 	VMOVUPS Y1, 32(DX)
+	VZEROUPPER
+	RET
+
+// func addSquaresAVX2(n int, x *float32, sums *float32)
+// Requires: AVX
+TEXT ·addSquaresAVX2(SB), NOSPLIT, $0-24
+	MOVQ n+0(FP), AX
+	MOVQ x+8(FP), CX
+	MOVQ sums+16(FP), DX
+
+addSquaresAVX2_pixel:
+	VMOVUPS (CX), Y0
+	VMULPS  Y0, Y0, Y0
+	VADDPS  (DX), Y0, Y0
+	VMOVUPS Y0, (DX)
+	VMOVUPS 32(CX), Y1
+	VMULPS  Y1, Y1, Y1
+	VADDPS  32(DX), Y1, Y1
+	VMOVUPS Y1, 32(DX)
+	ADDQ    $0x40, CX
+	ADDQ    $0x40, DX
+	DECQ    AX
+	JNZ     addSquaresAVX2_pixel
+	VZEROUPPER
+	RET
+
+// func addDifferencesAVX2(n int, a *float32, b *float32, p *float32, q *float32, w *float32, sums *float32)
+// Requires: AVX
+TEXT ·addDifferencesAVX2(SB), NOSPLIT, $0-56
+	MOVQ    n+0(FP), AX
+	MOVQ    a+8(FP), CX
+	MOVQ    b+16(FP), DX
+	MOVQ    p+24(FP), BX
+	MOVQ    q+32(FP), SI
+	MOVQ    w+40(FP), DI
+	MOVQ    sums+48(FP), R8
+	VMOVUPS (DI), Y0
+	VMOVUPS 32(DI), Y1
+
+addDifferencesAVX2_pixel:
+	VBROADCASTSS (BX), Y2
+	VBROADCASTSS (SI), Y3
+	VMULPS       (CX), Y2, Y4
+	VMULPS       (DX), Y3, Y5
+	VSUBPS       Y5, Y4, Y4
+	VMULPS       Y4, Y4, Y4
+	VMULPS       Y0, Y4, Y4
+	VADDPS       (R8), Y4, Y4
+	VMOVUPS      Y4, (R8)
+	VMULPS       32(CX), Y2, Y6
+	VMULPS       32(DX), Y3, Y7
+	VSUBPS       Y7, Y6, Y6
+	VMULPS       Y6, Y6, Y6
+	VMULPS       Y1, Y6, Y6
+	VADDPS       32(R8), Y6, Y6
+	VMOVUPS      Y6, 32(R8)
+	ADDQ         $0x40, CX
+	ADDQ         $0x40, DX
+	ADDQ         $0x40, R8
+	ADDQ         $0x04, BX
+	ADDQ         $0x04, SI
+	DECQ         AX
+	JNZ          addDifferencesAVX2_pixel
 	VZEROUPPER
 	RET
 

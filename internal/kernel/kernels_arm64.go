@@ -127,6 +127,16 @@ func sumPixelsNEON(n int, x, sum *float32)
 //go:noescape
 func addPixelsNEON(n int, x, sum *float32)
 
+// addSquaresNEON is addSquaresTwin.
+//
+//go:noescape
+func addSquaresNEON(n int, x, sums *float32)
+
+// addDifferencesNEON is addDifferencesTwin.
+//
+//go:noescape
+func addDifferencesNEON(n int, a, b, p, q, w, sums *float32)
+
 // sgdNEON is sgdTwin; n counts blocks of 16.
 //
 //go:noescape

@@ -4381,6 +4381,101 @@ pixel:
 	FSTPQ (F2, F3), 32(R2)
 	RET
 
+// func addSquaresNEON(n int, x, sums *float32)
+TEXT ·addSquaresNEON(SB), NOSPLIT, $0-24
+	MOVD n+0(FP), R0
+	MOVD x+8(FP), R1
+	MOVD sums+16(FP), R2
+pixel:
+	FMOVQ 0(R1), F0
+	FMOVQ 0(R2), F1
+	WORD $0x6e20dc00 // fmul v0.4s, v0.4s, v0.4s
+	WORD $0x4e20d421 // fadd v1.4s, v1.4s, v0.4s
+	FMOVQ F1, 0(R2)
+	FMOVQ 16(R1), F2
+	FMOVQ 16(R2), F3
+	WORD $0x6e22dc42 // fmul v2.4s, v2.4s, v2.4s
+	WORD $0x4e22d463 // fadd v3.4s, v3.4s, v2.4s
+	FMOVQ F3, 16(R2)
+	FMOVQ 32(R1), F4
+	FMOVQ 32(R2), F5
+	WORD $0x6e24dc84 // fmul v4.4s, v4.4s, v4.4s
+	WORD $0x4e24d4a5 // fadd v5.4s, v5.4s, v4.4s
+	FMOVQ F5, 32(R2)
+	FMOVQ 48(R1), F6
+	FMOVQ 48(R2), F7
+	WORD $0x6e26dcc6 // fmul v6.4s, v6.4s, v6.4s
+	WORD $0x4e26d4e7 // fadd v7.4s, v7.4s, v6.4s
+	FMOVQ F7, 48(R2)
+	ADD $64, R1, R1
+	ADD $64, R2, R2
+	SUBS $1, R0, R0
+	BNE pixel
+	RET
+
+// func addDifferencesNEON(n int, a, b, p, q, w, sums *float32)
+TEXT ·addDifferencesNEON(SB), NOSPLIT, $0-56
+	MOVD n+0(FP), R0
+	MOVD a+8(FP), R1
+	MOVD b+16(FP), R2
+	MOVD p+24(FP), R3
+	MOVD q+32(FP), R4
+	MOVD w+40(FP), R5
+	MOVD sums+48(FP), R6
+	FLDPQ 0(R5), (F0, F1)
+	FLDPQ 32(R5), (F2, F3)
+pixel:
+	FMOVS (R3), F4
+	FMOVS (R4), F5
+	FMOVQ 0(R1), F8
+	FMOVQ 0(R2), F9
+	FMOVQ 0(R6), F10
+	WORD $0x4f849108 // fmul v8.4s, v8.4s, v4.s[0]
+	WORD $0x4f859129 // fmul v9.4s, v9.4s, v5.s[0]
+	WORD $0x4ea9d508 // fsub v8.4s, v8.4s, v9.4s
+	WORD $0x6e28dd08 // fmul v8.4s, v8.4s, v8.4s
+	WORD $0x6e20dd08 // fmul v8.4s, v8.4s, v0.4s
+	WORD $0x4e28d54a // fadd v10.4s, v10.4s, v8.4s
+	FMOVQ F10, 0(R6)
+	FMOVQ 16(R1), F11
+	FMOVQ 16(R2), F12
+	FMOVQ 16(R6), F13
+	WORD $0x4f84916b // fmul v11.4s, v11.4s, v4.s[0]
+	WORD $0x4f85918c // fmul v12.4s, v12.4s, v5.s[0]
+	WORD $0x4eacd56b // fsub v11.4s, v11.4s, v12.4s
+	WORD $0x6e2bdd6b // fmul v11.4s, v11.4s, v11.4s
+	WORD $0x6e21dd6b // fmul v11.4s, v11.4s, v1.4s
+	WORD $0x4e2bd5ad // fadd v13.4s, v13.4s, v11.4s
+	FMOVQ F13, 16(R6)
+	FMOVQ 32(R1), F14
+	FMOVQ 32(R2), F15
+	FMOVQ 32(R6), F16
+	WORD $0x4f8491ce // fmul v14.4s, v14.4s, v4.s[0]
+	WORD $0x4f8591ef // fmul v15.4s, v15.4s, v5.s[0]
+	WORD $0x4eafd5ce // fsub v14.4s, v14.4s, v15.4s
+	WORD $0x6e2eddce // fmul v14.4s, v14.4s, v14.4s
+	WORD $0x6e22ddce // fmul v14.4s, v14.4s, v2.4s
+	WORD $0x4e2ed610 // fadd v16.4s, v16.4s, v14.4s
+	FMOVQ F16, 32(R6)
+	FMOVQ 48(R1), F17
+	FMOVQ 48(R2), F18
+	FMOVQ 48(R6), F19
+	WORD $0x4f849231 // fmul v17.4s, v17.4s, v4.s[0]
+	WORD $0x4f859252 // fmul v18.4s, v18.4s, v5.s[0]
+	WORD $0x4eb2d631 // fsub v17.4s, v17.4s, v18.4s
+	WORD $0x6e31de31 // fmul v17.4s, v17.4s, v17.4s
+	WORD $0x6e23de31 // fmul v17.4s, v17.4s, v3.4s
+	WORD $0x4e31d673 // fadd v19.4s, v19.4s, v17.4s
+	FMOVQ F19, 48(R6)
+	ADD $64, R1, R1
+	ADD $64, R2, R2
+	ADD $64, R6, R6
+	ADD $4, R3, R3
+	ADD $4, R4, R4
+	SUBS $1, R0, R0
+	BNE pixel
+	RET
+
 // func sgdNEON(n int, w, v, dw *float32, rate, momentum, decay float32)
 TEXT ·sgdNEON(SB), NOSPLIT, $0-44
 	MOVD n+0(FP), R0

@@ -141,6 +141,23 @@ func sumPixelsTwin(n int, x, sum []float32) {
 	}
 }
 
+// addSquaresTwin adds the squares of x over n pixels to sums.
+func addSquaresTwin(n int, x, sums []float32) {
+	for i, v := range x[:n*Block] {
+		sums[i] += float32(v * v)
+	}
+}
+
+// addDifferencesTwin adds w·(a·p − b·q)² to sums over n pixels; p and q are a factor for each
+// pixel, w one for each of the 16 channels.
+func addDifferencesTwin(n int, a, b, p, q, w, sums []float32) {
+	for i, v := range a[:n*Block] {
+		x := i / Block
+		d := float32(v*p[x]) - float32(b[i]*q[x])
+		sums[i] += float32(float32(d*d) * w[i%Block])
+	}
+}
+
 // sgdTwin is one step of gradient descent with momentum and weight decay on n blocks
 // of 16 weights: v = momentum·v + g + decay·w, then w −= rate·v.
 func sgdTwin(n int, w, v, g []float32, rate, momentum, decay float32) {

@@ -352,6 +352,17 @@ func reluGradAgainstTwin(t *testing.T, s *ISA, mem memory) {
 			s.sumRow(n, x, pixels)
 			sumPixelsTwin(n, x, wantPixels)
 			checkBits(t, fmt.Sprintf("sumPixels, n %d", n), pixels, wantPixels)
+
+			a, b, w := mem.floats(randoms(rng, n*Block)), mem.floats(randoms(rng, n*Block)), mem.floats(randoms(rng, Block))
+			p, q := mem.floats(randoms(rng, n)), mem.floats(randoms(rng, n))
+			sums := mem.floats(randoms(rng, n*Block))
+			wantSums := plain{}.floats(sums)
+			s.AddSquares(n, a, sums)
+			addSquaresTwin(n, a, wantSums)
+			checkBits(t, fmt.Sprintf("addSquares, n %d", n), sums, wantSums)
+			s.AddDifferences(n, a, b, p, q, w, sums)
+			addDifferencesTwin(n, a, b, p, q, w, wantSums)
+			checkBits(t, fmt.Sprintf("addDifferences, n %d", n), sums, wantSums)
 			mem.release()
 		}
 	}

@@ -57,8 +57,10 @@ func Unordered[T any](ctx context.Context, next func() (item int, ok bool), work
 	}
 }
 
-// Ordered is [Unordered] for the items of a list, in their order.
-func Ordered[T any](ctx context.Context, items []int, workers int, prepare func(ctx context.Context, item int) T) iter.Seq[T] {
+// Ordered yields prepare's result for each of items, in their order. So many workers, at least
+// one, prepare ahead. They have stopped when the loop ends, in whatever way. When ctx is done
+// the sequence ends early.
+func Ordered[I, T any](ctx context.Context, items iter.Seq[I], workers int, prepare func(ctx context.Context, item I) T) iter.Seq[T] {
 	return func(yield func(T) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		var wg sync.WaitGroup
@@ -66,7 +68,7 @@ func Ordered[T any](ctx context.Context, items []int, workers int, prepare func(
 		defer cancel()
 		workers := max(1, workers)
 		type job struct {
-			item   int
+			item   I
 			result chan T
 		}
 		jobs := make(chan job)
@@ -74,7 +76,7 @@ func Ordered[T any](ctx context.Context, items []int, workers int, prepare func(
 		wg.Go(func() {
 			defer close(jobs)
 			defer close(results)
-			for _, item := range items {
+			for item := range items {
 				j := job{item, make(chan T, 1)}
 				select {
 				case results <- j.result:

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) { vggtest.Main(m) }
 func sequences(ctx context.Context, items []int, workers int, prepare func(context.Context, int) int) map[string]iter.Seq[int] {
 	return map[string]iter.Seq[int]{
 		"unordered": Unordered(ctx, List(items), workers, prepare),
-		"ordered":   Ordered(ctx, items, workers, prepare),
+		"ordered":   Ordered(ctx, slices.Values(items), workers, prepare),
 	}
 }
 

@@ -11,6 +11,8 @@ func elementwise(s isa) {
 	maxPoolGrad(s)
 	reluGrad(s)
 	sumPixels(s)
+	addSquares(s)
+	addDifferences(s)
 	sgd(s)
 }
 
@@ -126,6 +128,59 @@ func sumPixels(s isa) {
 	DECQ(n)
 	JNZ(LabelRef(name + "_pixel"))
 	addTo(s, acc, sum)
+}
+
+func addSquares(s isa) {
+	name := "addSquares" + s.name
+	text(name, "func(n int, x, sums *float32)", name+" is addSquaresTwin.")
+	n, x, sums := param("n"), param("x"), param("sums")
+	Label(name + "_pixel")
+	for v := 0; v < s.vectors(); v++ {
+		d, t := v*s.width, s.regs[v]
+		VMOVUPS(at(x, d), t)
+		VMULPS(t, t, t)
+		VADDPS(at(sums, d), t, t)
+		VMOVUPS(t, at(sums, d))
+	}
+	ADDQ(Imm(block), x)
+	ADDQ(Imm(block), sums)
+	DECQ(n)
+	JNZ(LabelRef(name + "_pixel"))
+	VZEROUPPER()
+	RET()
+}
+
+func addDifferences(s isa) {
+	name := "addDifferences" + s.name
+	text(name, "func(n int, a, b, p, q, w, sums *float32)", name+" is addDifferencesTwin.")
+	n, a, b, p, q, w, sums := param("n"), param("a"), param("b"), param("p"), param("q"), param("w"), param("sums")
+	vs := s.vectors()
+	weights, pv, qv := s.regs[:vs], s.regs[vs], s.regs[vs+1]
+	for v := 0; v < vs; v++ {
+		VMOVUPS(at(w, v*s.width), weights[v])
+	}
+	Label(name + "_pixel")
+	VBROADCASTSS(at(p, 0), pv)
+	VBROADCASTSS(at(q, 0), qv)
+	for v := 0; v < vs; v++ {
+		d, t, u := v*s.width, s.regs[vs+2+2*v], s.regs[vs+3+2*v]
+		VMULPS(at(a, d), pv, t)
+		VMULPS(at(b, d), qv, u)
+		VSUBPS(u, t, t)
+		VMULPS(t, t, t)
+		VMULPS(weights[v], t, t)
+		VADDPS(at(sums, d), t, t)
+		VMOVUPS(t, at(sums, d))
+	}
+	for _, pointer := range []reg.GPVirtual{a, b, sums} {
+		ADDQ(Imm(block), pointer)
+	}
+	ADDQ(Imm(4), p)
+	ADDQ(Imm(4), q)
+	DECQ(n)
+	JNZ(LabelRef(name + "_pixel"))
+	VZEROUPPER()
+	RET()
 }
 
 // addTo adds the accumulators to the block at sum and returns.

@@ -6,6 +6,8 @@ func elementwise(f *file) {
 	reluGrad(f)
 	sumPixels(f)
 	addPixels(f)
+	addSquares(f)
+	addDifferences(f)
 	sgd(f)
 	transpose(f)
 	prefetch(f)
@@ -139,6 +141,52 @@ func addPixels(out *file) {
 	f.loadBlock(sum, 0, acc...)
 	f.addRow(n, x, acc)
 	f.storeBlock(sum, 0, acc...)
+	f.end()
+}
+
+func addSquares(out *file) {
+	const name = "addSquaresNEON"
+	f := out.text(name, "(n int, x, sums *float32)", name+" is addSquaresTwin.")
+	n, x, sums := f.param("n"), f.param("x"), f.param("sums")
+	f.loop("pixel", n, func() {
+		quarters(func(v, d int) {
+			t, sum := vec(2*v), vec(2*v+1)
+			f.load(t, x, d)
+			f.load(sum, sums, d)
+			f.do3("fmul", t, t, t)
+			f.do3("fadd", sum, sum, t)
+			f.store(sum, sums, d)
+		})
+		f.advance(block, x, sums)
+	})
+	f.end()
+}
+
+func addDifferences(out *file) {
+	const name = "addDifferencesNEON"
+	f := out.text(name, "(n int, a, b, p, q, w, sums *float32)", name+" is addDifferencesTwin.")
+	n, a, b, p, q, w, sums := f.param("n"), f.param("a"), f.param("b"), f.param("p"), f.param("q"), f.param("w"), f.param("sums")
+	weights, pv, qv := span(0, blockVectors), vec(blockVectors), vec(blockVectors+1)
+	f.loadBlock(w, 0, weights...)
+	f.loop("pixel", n, func() {
+		f.op("FMOVS (%v), F%d", p, pv)
+		f.op("FMOVS (%v), F%d", q, qv)
+		quarters(func(v, d int) {
+			t, u, sum := vec(8+3*v), vec(9+3*v), vec(10+3*v)
+			f.load(t, a, d)
+			f.load(u, b, d)
+			f.load(sum, sums, d)
+			f.lane("fmul", t, t, element{pv, 0})
+			f.lane("fmul", u, u, element{qv, 0})
+			f.do3("fsub", t, t, u)
+			f.do3("fmul", t, t, t)
+			f.do3("fmul", t, t, weights[v])
+			f.do3("fadd", sum, sum, t)
+			f.store(sum, sums, d)
+		})
+		f.advance(block, a, b, sums)
+		f.advance(4, p, q)
+	})
 	f.end()
 }
 
