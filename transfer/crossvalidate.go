@@ -1,9 +1,9 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/verydeep/vgg/progress"
@@ -76,19 +76,20 @@ func CrossValidate(ctx context.Context, d *Descriptors, x []float32, folds [][]i
 	}
 	v.Scores = make([]float32, len(v.Rows)*k)
 	counter := progress.NewCounter(o.OnClass, int64(len(folds)*k))
-	for f, test := range folds {
-		of := o
-		of.OnStage, of.OnClass = nil, nil
-		others := slices.Concat(folds[:f], folds[f+1:])
-		if len(others) > 1 && len(o.Cs) > 1 {
-			var err error
-			if _, of.C, _, err = ChooseC(ctx, d, x, others, of); err != nil {
-				return nil, err
-			}
-			of.Cs = nil
+	o.OnStage, o.OnClass = nil, nil
+	var chosen []float64
+	if len(folds) > 2 && len(o.Cs) > 1 {
+		var err error
+		if chosen, err = chooseEach(ctx, d, x, folds, o); err != nil {
+			return nil, err
 		}
-		train := slices.Sorted(slices.Values(slices.Concat(others...)))
-		s, err := Train(ctx, d, x, train, of)
+		o.Cs = nil
+	}
+	for f, test := range folds {
+		if chosen != nil {
+			o.C = chosen[f]
+		}
+		s, err := Train(ctx, d, x, without(folds, f), o)
 		if err != nil {
 			return nil, err
 		}
@@ -102,6 +103,80 @@ func CrossValidate(ctx context.Context, d *Descriptors, x []float32, folds [][]i
 	return v, nil
 }
 
+// without returns the rows of all folds but some, ascending.
+func without(folds [][]int, but ...int) []int {
+	var rows []int
+	for f, fold := range folds {
+		if !slices.Contains(but, f) {
+			rows = append(rows, fold...)
+		}
+	}
+	slices.Sort(rows)
+	return rows
+}
+
+// chooseEach returns for each of three or more folds the C that [ChooseC] chooses on the others.
+// An SVM that was trained without two folds serves the choices of both.
+func chooseEach(ctx context.Context, d *Descriptors, x []float32, folds [][]int, o TrainOptions) ([]float64, error) {
+	k, dim := len(d.Header.Data.Classes), d.Header.Dim
+	tried := make([][]Trial, len(folds))
+	rows := make([][]int, len(folds)) // that each fold's choice is measured on
+	at := make([]map[int]int, len(folds))
+	for f := range folds {
+		rows[f], at[f] = without(folds, f), map[int]int{}
+		for i, r := range rows[f] {
+			at[f][r] = i
+		}
+	}
+	cs := slices.Sorted(slices.Values(o.Cs))
+	o.Cs = nil
+	for _, o.C = range cs {
+		scores := make([][]float32, len(folds))
+		for f := range folds {
+			scores[f] = make([]float32, len(rows[f])*k)
+		}
+		for g := range folds {
+			for f := range g {
+				s, err := Train(ctx, d, x, without(folds, f, g), o)
+				if err != nil {
+					return nil, err
+				}
+				for _, of := range [][2]int{{f, g}, {g, f}} {
+					for _, r := range folds[of[1]] {
+						i := at[of[0]][r]
+						s.score(scores[of[0]][i*k:(i+1)*k], x[r*dim:(r+1)*dim])
+					}
+				}
+			}
+		}
+		for f := range folds {
+			tried[f] = append(tried[f], Trial{o.C, scoreOf(d, rows[f], scores[f]).value()})
+		}
+	}
+	chosen := make([]float64, len(folds))
+	for f := range folds {
+		chosen[f] = cs[middleOfBest(tried[f])]
+	}
+	return chosen, nil
+}
+
+// middleOfBest returns the index of the best trial; of equals the middle one's, or the one's
+// before the middle. Few images are told apart by any C, of which the smallest heeds hardly more
+// than how many there are of each class.
+func middleOfBest(tried []Trial) int {
+	most := slices.MaxFunc(tried, func(a, b Trial) int { return cmp.Compare(a.Score, b.Score) }).Score
+	var equal []int
+	for i, t := range tried {
+		if t.Score == most {
+			equal = append(equal, i)
+		}
+	}
+	if len(equal) == 0 { // no class has a score
+		return 0
+	}
+	return equal[(len(equal)-1)/2]
+}
+
 // scoreOf measures scores (rows × classes).
 func scoreOf(d *Descriptors, rows []int, scores []float32) *Score {
 	if d.Header.Multi() {
@@ -111,16 +186,13 @@ func scoreOf(d *Descriptors, rows []int, scores []float32) *Score {
 }
 
 // ChooseC cross-validates each candidate on the same folds, and returns the best one with its
-// result and what all came to. Of equals that is the middle one, or the one before the middle:
-// few images are told apart by any C, of which the smallest heeds hardly more than how many
-// there are of each class.
+// result and what all came to. Of equals that is the middle one, or the one before the middle.
 func ChooseC(ctx context.Context, d *Descriptors, x []float32, folds [][]int, o TrainOptions) (best *CrossValidated, c float64, tried []Trial, err error) {
 	cs := slices.Sorted(slices.Values(o.Cs))
 	if len(cs) == 0 {
 		cs = []float64{o.C}
 	}
 	var all []*CrossValidated
-	most := math.Inf(-1)
 	for _, candidate := range cs {
 		try := o
 		try.Cs, try.C = nil, candidate
@@ -130,17 +202,7 @@ func ChooseC(ctx context.Context, d *Descriptors, x []float32, folds [][]int, o 
 			return nil, 0, nil, err
 		}
 		tried, all = append(tried, Trial{candidate, v.Score.value()}), append(all, v)
-		most = max(most, v.Score.value())
 	}
-	var equal []int
-	for i, t := range tried {
-		if t.Score == most {
-			equal = append(equal, i)
-		}
-	}
-	if len(equal) == 0 { // no class has a score
-		equal = []int{0}
-	}
-	i := equal[(len(equal)-1)/2]
+	i := middleOfBest(tried)
 	return all[i], tried[i].C, tried, nil
 }

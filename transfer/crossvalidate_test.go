@@ -70,6 +70,31 @@ func TestFolds(t *testing.T) {
 	}
 }
 
+// TestChosenOnTheOthers: each fold's C is the one that ChooseC finds on the other folds.
+func TestChosenOnTheOthers(t *testing.T) {
+	_, x := random(60, 6, false)
+	d := labelled(60, 3, x)
+	folds, err := d.Folds(d.Readable(), 4, nil, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := DefaultTraining()
+	o.Cs = []float64{10, 0.01, 0.3, 1e-4}
+	v, err := CrossValidate(t.Context(), d, x, folds, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for f := range folds {
+		_, c, tried, err := ChooseC(t.Context(), d, x, slices.Concat(folds[:f], folds[f+1:]), o)
+		if err != nil || v.Cs[f] != c {
+			t.Errorf("fold %d: C %v, want %v by %v; error %v", f, v.Cs[f], c, tried, err)
+		}
+	}
+	if slices.Max(v.Cs) == slices.Min(v.Cs) {
+		t.Errorf("C %v of all folds: the test can't tell them apart", v.Cs)
+	}
+}
+
 // TestCrossValidateIsBlind: the scores of a fold don't depend on its own labels, and those of
 // the other folds do.
 func TestCrossValidateIsBlind(t *testing.T) {

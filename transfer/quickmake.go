@@ -49,9 +49,10 @@ func (c *record) of(x []float32, axes [][]float64, unit bool) error {
 		return errNotUnit
 	}
 	var v [quickAxes]float64
+	var sums kernel.Sums
 	most, rest := 0.0, 1.0
 	for j, axis := range axes {
-		v[j] = kernel.MixedDot(x, axis) / n
+		v[j] = kernel.MixedDot(&sums, x, axis) / n
 		most = max(most, math.Abs(v[j]))
 		rest -= v[j] * v[j]
 	}

@@ -59,9 +59,10 @@ func (q *quick) query(x []float32, scale float32) quickQuery {
 	if n == 0 { // as similar to all rows
 		return c
 	}
+	var sums kernel.Sums
 	in, rest := 0.0, 1.0
 	for j, axis := range q.axes {
-		v := kernel.MixedDot(x, axis) / n
+		v := kernel.MixedDot(&sums, x, axis) / n
 		c.z[j] = float32(v)
 		in += v * v
 		rest -= v * v

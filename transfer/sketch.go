@@ -87,8 +87,9 @@ func (d *Descriptors) sketched(ctx context.Context, workers int, onRows progress
 func (s *sketch) of(z, x []float32) bool {
 	by := inverse(norm(x))
 	left := 1.0
+	var sums kernel.Sums
 	for j, axis := range s.axes {
-		v := by * kernel.MixedDot(x, axis)
+		v := by * kernel.MixedDot(&sums, x, axis)
 		z[j] = float32(v)
 		left -= v * v
 	}
@@ -156,8 +157,9 @@ func axesOf(ctx context.Context, length, dim, n int, read func(r int, x []float3
 					at += v * axis[i]
 				}
 				to := make([]float64, dim)
+				var sums kernel.Sums
 				for _, x := range rows {
-					y := kernel.MixedDot(x, axis) - at
+					y := kernel.MixedDot(&sums, x, axis) - at
 					kernel.MixedAdd(y, x, to)
 					sum += y
 				}

@@ -166,6 +166,7 @@ type block struct {
 	alpha  []float64 // likewise: the dual variables
 	active []uint64  // by image: the classes for which it is not shrunk, as bits
 	class  []classState
+	sums   kernel.Sums
 	left   uint64 // the classes that have not converged, as bits
 }
 
@@ -261,7 +262,7 @@ func (b *block) visit(i int, wanted uint64) {
 			y, side = -1, 0
 		}
 		a := &b.alpha[i*b.n+k]
-		score := kernel.MixedDot(x, c.w) + c.bias*b.o.Bias
+		score := kernel.MixedDot(&b.sums, x, c.w) + c.bias*b.o.Bias
 		gradient := y*score - 1 + *a*c.diagonal[side]
 		projected := gradient
 		switch {

@@ -1,8 +1,11 @@
 package kernel
 
+// Sums is scratch memory of [MixedDot], which a caller keeps from call to call.
+type Sums [Block]float64
+
 // MixedDot returns Σ x·w in float64. It panics if w is shorter than x.
-func MixedDot(x []float32, w []float64) float64 {
-	var sums [Block]float64
+func MixedDot(sums *Sums, x []float32, w []float64) float64 {
+	clear(sums[:])
 	whole := len(x) / Block
 	w = w[:len(x)]
 	if whole > 0 {
