@@ -1,16 +1,9 @@
 package vgg_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"go/ast"
-	"go/importer"
-	"go/parser"
-	"go/token"
 	"go/types"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -29,7 +22,7 @@ func TestInternalNamesAreUsed(t *testing.T) {
 		vggtest.Skip(t, "the go command")
 	}
 	watchTree(t)
-	unused, count := unusedNames(t, "./...")
+	unused, count := unusedNames(t)
 	if count < 100 {
 		t.Fatalf("%d exported names in the module, want hundreds", count)
 	}
@@ -80,85 +73,40 @@ func TestUnusedNamesAreFound(t *testing.T) {
 	}
 	t.Chdir(dir)
 	t.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" -mod=mod")
-	got, count := unusedNames(t, "./...")
+	got, count := unusedNames(t)
 	if want := []string{"m/a.T.Unused", "m/a.Unused"}; !slices.Equal(got, want) || count != 7 {
 		t.Errorf("unused of %d: %v, want %v of 7", count, got, want)
 	}
 }
 
-// exportedPackage is what the test reads of a package in go list's output.
-type exportedPackage struct {
-	ImportPath, Dir, Export, ForTest   string
-	Standard                           bool
-	GoFiles, TestGoFiles, XTestGoFiles []string
-	Module                             *struct{ Main bool }
-}
-
 // unusedNames lists the exported functions, types, variables, constants and methods that no
-// other package of those named uses, tests included, and counts all. The tests of a package in
+// other package of the module uses, tests included, and counts all. The tests of a package in
 // a package of their own are not another one. Methods that an interface of another package
 // names are used, and so are types that another exported name of their package mentions.
-func unusedNames(t *testing.T, patterns ...string) (unused []string, count int) {
+func unusedNames(t *testing.T) (unused []string, count int) {
 	t.Helper()
-	list := exec.Command("go", append([]string{"list", "-deps", "-test", "-export", "-json=ImportPath,Dir,Export,ForTest,Standard,GoFiles,TestGoFiles,XTestGoFiles,Module"}, patterns...)...)
-	var stderr bytes.Buffer
-	list.Stderr = &stderr
-	out, err := list.Output()
-	if err != nil {
-		t.Fatalf("%s: %v\n%s", list, err, &stderr)
-	}
-	exports := map[string]string{}
-	var own []exportedPackage
-	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
-		var p exportedPackage
-		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			t.Fatalf("%s: %v", list, err)
-		}
-		exports[p.ImportPath] = p.Export
-		if p.ForTest == "" && !strings.HasSuffix(p.ImportPath, ".test") && p.Module != nil && p.Module.Main {
-			own = append(own, p)
-		}
-	}
-	if len(own) == 0 {
-		t.Fatalf("%s: no packages", list)
-	}
-	files := token.NewFileSet()
+	s := openSources(t)
 	names, used := map[string]bool{}, map[string]bool{}
 	interfaces := map[string]bool{"String": true, "Error": true, "Unwrap": true} // which any package may ask for
-	for _, p := range own {
+	for _, p := range s.own {
 		// A test in a package of its own sees what the package exports to its tests.
-		for _, variant := range []struct {
+		for _, part := range []struct {
 			suffix string
 			names  []string
-		}{{"", append(slices.Clone(p.GoFiles), p.TestGoFiles...)}, {"_test", p.XTestGoFiles}} {
-			if len(variant.names) == 0 {
+			seen   *variant
+		}{{"", slices.Concat(p.GoFiles, p.TestGoFiles), s.plain}, {"_test", p.XTestGoFiles, s.testing(p)}} {
+			if len(part.names) == 0 {
 				continue
 			}
-			lookup := func(path string) (io.ReadCloser, error) {
-				export := exports[path]
-				if ofTest := exports[path+" ["+p.ImportPath+".test]"]; ofTest != "" {
-					export = ofTest
-				}
-				return os.Open(export)
-			}
-			var parsed []*ast.File
-			for _, name := range variant.names {
-				file, err := parser.ParseFile(files, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
-				if err != nil {
-					t.Fatal(err)
-				}
-				parsed = append(parsed, file)
+			parsed, err := s.parse(p, part.names)
+			if err != nil {
+				t.Fatal(err)
 			}
 			info := &types.Info{Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}, Types: map[ast.Expr]types.TypeAndValue{}}
-			config := types.Config{Importer: importer.ForCompiler(files, "gc", lookup), FakeImportC: true}
-			if _, err := config.Check(p.ImportPath+variant.suffix, files, parsed, info); err != nil {
-				t.Fatalf("%s: %v", p.ImportPath, err)
-			}
+			s.check(t, part.seen, p.ImportPath+part.suffix, parsed, info)
 			for id, object := range info.Defs {
-				position := files.Position(id.Pos())
-				if name := exportedName(object); name != "" && variant.suffix == "" && !strings.HasSuffix(position.Filename, "_test.go") {
+				position := s.files.Position(id.Pos())
+				if name := exportedName(object); name != "" && part.suffix == "" && !strings.HasSuffix(position.Filename, "_test.go") {
 					names[name] = true
 					for _, t := range mentioned(object) {
 						used[t] = true

@@ -1,19 +1,11 @@
 package vgg_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/constant"
-	"go/importer"
-	"go/parser"
-	"go/token"
 	"go/types"
-	"io"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -31,45 +23,18 @@ func TestMessagesHaveNoSlices(t *testing.T) {
 	if _, err := exec.LookPath("go"); err != nil {
 		vggtest.Skip(t, "the go command")
 	}
-	type pkg struct {
-		Dir, ImportPath, Export string
-		GoFiles                 []string
-		Module                  *struct{ Path string }
-	}
-	list, err := exec.Command("go", "list", "-export", "-deps", "-json=Dir,ImportPath,Export,GoFiles,Module", "./...").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	exports := map[string]string{}
-	var own []pkg
-	for d := json.NewDecoder(bytes.NewReader(list)); ; {
-		var p pkg
-		if err := d.Decode(&p); err == io.EOF {
-			break
-		} else if err != nil {
-			t.Fatal(err)
-		}
-		exports[p.ImportPath] = p.Export
-		if p.Module != nil && p.Module.Path == "github.com/verydeep/vgg" && !foreign.MatchString(p.ImportPath) {
-			own = append(own, p)
-		}
-	}
-	fset := token.NewFileSet()
-	imports := importer.ForCompiler(fset, "gc", func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) })
+	s := openSources(t)
 	calls := 0
-	for _, p := range own {
-		var files []*ast.File
-		for _, name := range p.GoFiles {
-			f, err := parser.ParseFile(fset, filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
-			if err != nil {
-				t.Fatal(err)
-			}
-			files = append(files, f)
+	for _, p := range s.own {
+		if foreign.MatchString(p.ImportPath) {
+			continue
+		}
+		files, err := s.parse(p, p.GoFiles)
+		if err != nil {
+			t.Fatal(err)
 		}
 		info := types.Info{Types: map[ast.Expr]types.TypeAndValue{}}
-		if _, err := (&types.Config{Importer: imports}).Check(p.ImportPath, fset, files, &info); err != nil {
-			t.Fatal(err)
-		}
+		s.check(t, s.plain, p.ImportPath, files, &info)
 		for _, f := range files {
 			ast.Inspect(f, func(n ast.Node) bool {
 				call, ok := n.(*ast.CallExpr)
@@ -81,7 +46,7 @@ func TestMessagesHaveNoSlices(t *testing.T) {
 				}
 				for i, verb := range verbsOf(&info, call) {
 					if arg := call.Args[len(call.Args)-i-1]; strings.ContainsRune("vds", verb) && isList(info.TypeOf(arg)) && !isShape(arg) {
-						t.Errorf("%v: %%%c of a %v", fset.Position(arg.Pos()), verb, info.TypeOf(arg))
+						t.Errorf("%v: %%%c of a %v", s.files.Position(arg.Pos()), verb, info.TypeOf(arg))
 					}
 				}
 				calls++
