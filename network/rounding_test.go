@@ -22,7 +22,7 @@ import (
 func TestRoundingEndToEnd(t *testing.T) {
 	vggtest.SkipShort(t, "ten thousand million multiplications in float64")
 	const bound = 1e-5
-	side := 128
+	side := 96
 	if os.Getenv("VGG_FULL_SIZE") != "" {
 		side = 224
 	}

@@ -327,9 +327,12 @@ func (l *layout) scratch() kernel.Scratch {
 	for i, k := range l.fused {
 		s, in := l.sectionOf(i), l.shapes[i]
 		learnt, data := i >= l.first, i > l.first || l.hooked && l.first == 0
+		images := 0 // of the group before, most often as many
 		for i := range s.groupCount(l.n) {
-			g := s.imageGroup(i, l.n)
-			all = all.Max(k.layer.scratch(g.to-g.from, in, l.chain.Threads(), learnt, data))
+			if g := s.imageGroup(i, l.n); g.to-g.from != images {
+				images = g.to - g.from
+				all = all.Max(k.layer.scratch(images, in, l.chain.Threads(), learnt, data))
+			}
 		}
 	}
 	return all

@@ -246,7 +246,7 @@ func TestMain(m *testing.M) {
 // However a process is killed while it replaces a file, the file is the earlier one or the
 // new one, and the next process leaves nothing of the killed one.
 func TestKilledWriter(t *testing.T) {
-	kills := 30
+	kills := 15
 	if testing.Short() {
 		kills = 5
 	}

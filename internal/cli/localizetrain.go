@@ -10,6 +10,7 @@ import (
 	"github.com/verydeep/vgg/architecture"
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/localize"
+	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/train"
@@ -191,7 +192,8 @@ func (c *localizeTrainCommand) chooseBoxes(e *environment, weights *vgg.Descript
 	return err
 }
 
-// base returns the paper's recipe for the classification network.
+// base returns the paper's recipe for the classification network, or for convolutions without a
+// head, whose network the command line or a recipe's file gives.
 func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
 	open, err := c.initial(e)
 	if err != nil {
@@ -201,12 +203,19 @@ func (c *localizeTrainCommand) base(e *environment) (train.Recipe, error) {
 	if err != nil {
 		return train.Recipe{}, ofInitial(err)
 	}
-	if net.Options.Headless() || net.Localisation != nil {
-		return train.Recipe{}, fmt.Errorf("--init-from %s: want a classification network", path)
-	}
-	// The outputs are boxes, whatever the classes' scores became.
-	if net.Options.Config, err = architecture.WithEnding(net.Options.Config, architecture.Softmax); err != nil {
-		return train.Recipe{}, err
+	_, named := train.NamedRecipe(c.Recipe)
+	switch file := c.Recipe != "" && named != nil; {
+	case net.Localisation != nil:
+		return train.Recipe{}, fmt.Errorf("--init-from %s: a localisation network, want a classification network, or its convolutions; --resume --out DIR trains one further", path)
+	case net.Options.Headless() && c.Config == nil && !file:
+		return train.Recipe{}, usagef("--init-from %s: convolutions without a head: add a network that has one (--config %s), or leave the other flags out, and one is chosen for you", path, net.Options.Config)
+	case net.Options.Headless():
+		net.Options.FC = network.DefaultOptions(net.Options.Config).FC
+	default:
+		// The outputs are boxes, whatever the classes' scores became.
+		if net.Options.Config, err = architecture.WithEnding(net.Options.Config, architecture.Softmax); err != nil {
+			return train.Recipe{}, err
+		}
 	}
 	r := localize.PaperRecipe(path, net.Options, net.Preprocess, max(net.Preprocess.Resize, net.Options.Input))
 	r.Groups = c.allRanks()

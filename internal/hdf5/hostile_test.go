@@ -105,7 +105,7 @@ func TestTruncated(t *testing.T) {
 // A file with a changed byte is read or gives an error, in little memory.
 func TestChangedBytes(t *testing.T) {
 	for name, original := range fixtures(t) {
-		step := max(1, len(original)/200)
+		step := max(1, len(original)/100)
 		if testing.Short() {
 			step *= 10
 		}
@@ -138,7 +138,7 @@ func TestChangedBytes(t *testing.T) {
 // Sizes, offsets, axes and other numbers are replaced by very large ones.
 func TestAbsurdNumbers(t *testing.T) {
 	for name, original := range fixtures(t) {
-		step := 8 * max(1, len(original)/4000)
+		step := 8 * max(1, len(original)/2000)
 		if testing.Short() {
 			step *= 10
 		}

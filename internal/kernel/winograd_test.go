@@ -138,10 +138,48 @@ func winoPlans(r int) []Winograd {
 	}
 }
 
+// reference is random operands of a convolution and what they come to in float64. It is computed
+// once for all plans, threads and instruction sets.
+type reference struct {
+	x, w, b, dy []float32
+	y, dx, dw   []float64
+}
+
+var references, gradients = map[convCase]*reference{}, map[convCase]*reference{}
+
+// reference returns the operands and the output of a case.
+func (c convCase) reference() *reference {
+	if r := references[c]; r != nil {
+		return r
+	}
+	rng := rand.New(rand.NewPCG(1, uint64(c.g.C*1000+c.g.K)))
+	r := &reference{x: randoms(rng, c.n*c.g.C*c.h*c.w), w: randoms(rng, c.g.K*c.g.C*c.g.R*c.g.R), b: randoms(rng, c.g.K)}
+	r.y, _ = convolve(c.g, c.n, c.h, c.w, r.x, r.w, r.b)
+	references[c] = r
+	return r
+}
+
+// gradient returns the operands and the gradients of a case whose output is as large as its
+// input.
+func (c convCase) gradient() *reference {
+	if r := gradients[c]; r != nil {
+		return r
+	}
+	rng := rand.New(rand.NewPCG(2, uint64(c.g.C*1000+c.g.K)))
+	r := &reference{x: randoms(rng, c.n*c.g.C*c.h*c.w), w: randoms(rng, c.g.K*c.g.C*c.g.R*c.g.R), dy: randoms(rng, c.n*c.g.K*c.h*c.w)}
+	r.dx, r.dw = make([]float64, len(r.x)), make([]float64, len(r.w))
+	eachTerm(c.g, c.n, c.h, c.w, func(ix, iw, iy int) {
+		r.dx[ix] += float64(r.dy[iy]) * float64(r.w[iw])
+		r.dw[iw] += float64(r.dy[iy]) * float64(r.x[ix])
+	})
+	gradients[c] = r
+	return r
+}
+
 func testWinogradForward(t *testing.T, c convCase, p Winograd, threads int) {
 	g := c.g
-	rng := rand.New(rand.NewPCG(1, uint64(g.C*1000+g.K)))
-	xs, ws, bs := randoms(rng, c.n*g.C*c.h*c.w), randoms(rng, g.K*g.C*g.R*g.R), randoms(rng, g.K)
+	r := c.reference()
+	xs, ws, bs := r.x, r.w, r.b
 	wk := NewWork(NewTeam(threads))
 	weights, bias := make([]float32, g.WeightLen()), make([]float32, g.BiasLen())
 	g.pack(weights, ws)
@@ -149,7 +187,7 @@ func testWinogradForward(t *testing.T, c convCase, p Winograd, threads int) {
 	u := make([]float32, p.FilterLen(g))
 	wk.WinogradFilter(p, g, weights, u)
 	x := borderedAct(xs, c.n, g.C, c.h, c.w, g.Pad, p.End(g, c.h, c.w))
-	want, _ := convolve(g, c.n, c.h, c.w, xs, ws, bs)
+	want := slices.Clone(r.y)
 	h, w := g.Out(c.h, c.w)
 	for _, relu := range []bool{false, true} {
 		y := newAct(nil, c.n, g.K, h, w, 1)
@@ -239,21 +277,16 @@ func TestWinogradBackward(t *testing.T) {
 
 func testWinogradBackward(t *testing.T, c convCase, p Winograd, threads int) {
 	g := c.g
-	rng := rand.New(rand.NewPCG(2, uint64(g.C*1000+g.K)))
-	xs, ws, dys := randoms(rng, c.n*g.C*c.h*c.w), randoms(rng, g.K*g.C*9), randoms(rng, c.n*g.K*c.h*c.w)
+	r := c.gradient()
+	xs, ws, dys := r.x, r.w, r.dy
 	weights := make([]float32, g.WeightLen())
 	g.pack(weights, ws)
-	wantDx, wantDw := make([]float64, len(xs)), make([]float64, len(ws))
-	eachTerm(g, c.n, c.h, c.w, func(ix, iw, iy int) {
-		wantDx[ix] += float64(dys[iy]) * float64(ws[iw])
-		wantDw[iw] += float64(dys[iy]) * float64(xs[ix])
-	})
 	wk := NewWork(NewTeam(threads))
 	end := p.End(g, c.h, c.w)
 	x, dy := borderedAct(xs, c.n, g.C, c.h, c.w, 1, end), borderedAct(dys, c.n, g.K, c.h, c.w, 1, end)
 	dx := newAct(nil, c.n, g.C, c.h, c.w, 0)
 	wk.WinogradBackwardData(p, g, dy, weights, nil, dx)
-	checkRelative(t, "dx", planar(dx), wantDx, 5e-6)
+	checkRelative(t, "dx", planar(dx), r.dx, 5e-6)
 	checkPadding(t, dx)
 
 	du := make([]float32, p.FilterLen(g))
@@ -261,7 +294,7 @@ func testWinogradBackward(t *testing.T, c convCase, p Winograd, threads int) {
 	for i := range du {
 		du[i] *= 2 // what fresh must replace
 	}
-	dw := randoms(rng, g.WeightLen())
+	dw := randoms(rand.New(rand.NewPCG(3, 1)), g.WeightLen())
 	db, alone, db1 := make([]float32, g.BiasLen()), make([]float32, len(du)), make([]float32, g.BiasLen())
 	wk.WinogradBackwardWeights(p, g, x, dy, true, du, db)
 	NewWork(NewTeam(1)).WinogradBackwardWeights(p, g, x, dy, true, alone, db1)
@@ -270,7 +303,7 @@ func testWinogradBackward(t *testing.T, c convCase, p Winograd, threads int) {
 	wk.WinogradFold(p, g, du, dw)
 	got := make([]float32, len(ws))
 	g.unpack(got, dw)
-	checkRelative(t, "dw", got, wantDw, 5e-6)
+	checkRelative(t, "dw", got, r.dw, 5e-6)
 
 	parts := make([]float32, len(du))
 	imageX, imageDy := g.C*c.h*c.w, g.K*c.h*c.w

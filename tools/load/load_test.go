@@ -66,7 +66,7 @@ func TestLoad(t *testing.T) {
 		"overload":   {"overload", "-time", "1s", "-rate", "1000", h.URL, picture},
 		"slow":       {"slow", "-time", "1s", "-clients", "200", h.URL, picture},
 		"many":       {"many", "-requests", requests, h.URL, picture},
-		"reload":     {"reload", "-reloads", "4", h.URL, picture, served, other},
+		"reload":     {"reload", "-reloads", "2", h.URL, picture, served, other},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
