@@ -26,7 +26,7 @@ import (
 // nobody tunes the garbage collector: the weights are most of what is live, and garbage of
 // their size would exceed the bound.
 func TestProcessStaysWithinMemory(t *testing.T) {
-	const images = 300
+	const images = 150
 	if dir := os.Getenv("VGG_TEST_EVALUATE"); dir != "" {
 		evaluateWithin(t, dir)
 		return

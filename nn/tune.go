@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg/internal/kernel"
+	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -138,8 +139,8 @@ func (t Tuning) Behind(fraction float64) (behind Tuning, ok bool) {
 // network on x again and again, each layer by another candidate each time, so that
 // candidates are timed in turns and find the caches as the network leaves them. Every
 // candidate is timed rounds times, after one pass to warm up. If only isn't nil, only its
-// layers and candidates are timed.
-func (c *Chain) Tune(ctx context.Context, x *tensor.Tensor, rounds int, only []Tuning) ([]Tuning, error) {
+// layers and candidates are timed. done is told the passes.
+func (c *Chain) Tune(ctx context.Context, x *tensor.Tensor, rounds int, only []Tuning, done progress.Func) ([]Tuning, error) {
 	n, h, w, err := c.checkInput(x)
 	if err != nil {
 		return nil, err
@@ -151,6 +152,7 @@ func (c *Chain) Tune(ctx context.Context, x *tensor.Tensor, rounds int, only []T
 	if err != nil {
 		return nil, err
 	}
+	passes := progress.NewCounter(done, int64((rounds+1)*t.turns()))
 	for round := range rounds + 1 {
 		for turn := range t.turns() {
 			if err := ctx.Err(); err != nil {
@@ -160,6 +162,7 @@ func (c *Chain) Tune(ctx context.Context, x *tensor.Tensor, rounds int, only []T
 			for i := range t.ws.steps {
 				t.step(i, turn+round, round > 0)
 			}
+			passes.Add(1)
 		}
 	}
 	return t.result(), nil

@@ -105,7 +105,7 @@ func TestTune(t *testing.T) {
 	for _, p := range plans {
 		algorithm[p.Layer] = p.Algorithm
 	}
-	all, err := c.Tune(t.Context(), x, 2, nil)
+	all, err := c.Tune(t.Context(), x, 2, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestTune(t *testing.T) {
 
 func TestTuneOnly(t *testing.T) {
 	c, x := tuneChain(t)
-	all, err := c.Tune(t.Context(), x, 1, nil)
+	all, err := c.Tune(t.Context(), x, 1, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,22 +167,22 @@ func TestTuneOnly(t *testing.T) {
 			only.Candidates = append(only.Candidates, k)
 		}
 	}
-	again, err := c.Tune(t.Context(), x, 1, []Tuning{only})
+	again, err := c.Tune(t.Context(), x, 1, []Tuning{only}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(again) != 1 || again[0].Layer != only.Layer || len(again[0].Candidates) != 2 {
 		t.Errorf("%+v, want the candidates of %+v", again, only)
 	}
-	if _, err := c.Tune(t.Context(), x, 0, nil); err == nil || !strings.Contains(err.Error(), "0 rounds") {
+	if _, err := c.Tune(t.Context(), x, 0, nil, nil); err == nil || !strings.Contains(err.Error(), "0 rounds") {
 		t.Errorf("no rounds: %v", err)
 	}
-	if _, err := c.Tune(t.Context(), tensor.New(1, 2, 18, 18), 1, nil); err == nil {
+	if _, err := c.Tune(t.Context(), tensor.New(1, 2, 18, 18), 1, nil, nil); err == nil {
 		t.Error("an input of two channels")
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := c.Tune(ctx, x, 1, nil); !errors.Is(err, context.Canceled) {
+	if _, err := c.Tune(ctx, x, 1, nil, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
 	}
 }

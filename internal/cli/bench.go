@@ -11,6 +11,7 @@ import (
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/network"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/tensor"
@@ -154,7 +155,10 @@ func (c *benchCommand) Run(e *environment) (err error) {
 	if err != nil {
 		return err
 	}
-	times, err := c.time(e.ctx, pass)
+	bar := e.newProgress()
+	defer bar.close()
+	times, err := c.time(e.ctx, pass, bar.stage("measuring", unitPasses))
+	bar.close()
 	if err != nil {
 		return err
 	}
@@ -190,8 +194,9 @@ func (c *benchCommand) Run(e *environment) (err error) {
 }
 
 // time returns the times of --iters passes in milliseconds, sorted.
-func (c *benchCommand) time(ctx context.Context, pass func() error) ([]float64, error) {
+func (c *benchCommand) time(ctx context.Context, pass func() error, done progress.Func) ([]float64, error) {
 	times := make([]float64, 0, c.Iters)
+	passes := progress.NewCounter(done, int64(c.Warmup+c.Iters))
 	for i := range c.Warmup + c.Iters {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -203,6 +208,7 @@ func (c *benchCommand) time(ctx context.Context, pass func() error) ([]float64, 
 		if i >= c.Warmup {
 			times = append(times, float64(time.Since(start))/float64(time.Millisecond))
 		}
+		passes.Add(1)
 	}
 	slices.Sort(times)
 	return times, nil
@@ -240,7 +246,9 @@ func (c *benchCommand) explain(e *environment, chain *nn.Chain, training *trainB
 	if !tune {
 		return nil, nil
 	}
-	tunings, err := chain.Tune(e.ctx, x, c.Iters, nil)
+	bar := e.newProgress()
+	defer bar.close()
+	tunings, err := chain.Tune(e.ctx, x, c.Iters, nil, bar.stage("timing the ways to compute each layer", unitPasses))
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +257,7 @@ func (c *benchCommand) explain(e *environment, chain *nn.Chain, training *trainB
 		return nil, nil
 	}
 	confirmed, err := confirm(tunings, *c.Assert/100, func(only []nn.Tuning) ([]nn.Tuning, error) {
-		return chain.Tune(e.ctx, x, c.Iters, only)
+		return chain.Tune(e.ctx, x, c.Iters, only, bar.stage(fmt.Sprintf("timing again what is behind (%d layers)", len(only)), unitPasses))
 	})
 	if err != nil {
 		return nil, err

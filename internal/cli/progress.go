@@ -22,6 +22,7 @@ type unit struct {
 
 var (
 	unitImages     = unit{"images", 1}
+	unitPasses     = unit{"passes", 1}
 	unitShards     = unit{"shards", 1}
 	unitIterations = unit{"iterations", 1}
 	unitClasses    = unit{"classes", 1}
