@@ -92,6 +92,7 @@ const (
 	sheetPanel   = 200 // side of the square that a photograph fits into
 	sheetGap     = 14
 	sheetHeader  = 60
+	sheetLine    = 18 // each further line of the subtitle
 	sheetHeading = 26
 	sheetCaption = 20
 )
@@ -111,19 +112,24 @@ func (s BoxSheet) EncodePNG(w io.Writer) error {
 		return fmt.Errorf("report: boxes: a sheet without photographs")
 	}
 	const row = sheetHeading + sheetPanel + sheetCaption + sheetGap
-	width, height := sheetGap+columns*(sheetPanel+sheetGap), sheetHeader+len(s.Rows)*row
-	sheet := newSheet(width, height)
-	sheet.text(titleSize, xfont.WeightBold, inkColor, sheetGap, 10, s.Title)
-	sheet.text(textSize, xfont.WeightNormal, greyColor, sheetGap, 34, s.Subtitle)
+	width := sheetGap + columns*(sheetPanel+sheetGap)
+	inner := width - 2*sheetGap
+	subtitle := wrapped(textStyle(textSize, xfont.WeightNormal, greyColor), s.Subtitle, pixels(inner))
+	header := sheetHeader + (len(subtitle)-1)*sheetLine
+	sheet := newSheet(width, header+len(s.Rows)*row)
+	sheet.text(titleSize, xfont.WeightBold, inkColor, sheetGap, 10, inner, s.Title)
+	for i, line := range subtitle {
+		sheet.text(textSize, xfont.WeightNormal, greyColor, sheetGap, 34+i*sheetLine, inner, line)
+	}
 	for i, r := range s.Rows {
-		y := sheetHeader + i*row
-		sheet.text(textSize+1, xfont.WeightBold, inkColor, sheetGap, y+4, r.Heading)
+		y := header + i*row
+		sheet.text(textSize+1, xfont.WeightBold, inkColor, sheetGap, y+4, inner, r.Heading)
 		for j, b := range r.Images {
 			x := sheetGap + j*(sheetPanel+sheetGap)
 			scale := sheetPanel / float64(max(b.W, b.H))
 			pw, ph := max(1, int(math.Round(scale*float64(b.W)))), max(1, int(math.Round(scale*float64(b.H))))
 			sheet.draw(b, x+(sheetPanel-pw)/2, y+sheetHeading+(sheetPanel-ph)/2, pw, ph, textSize-1)
-			sheet.text(textSize-1, xfont.WeightNormal, greyColor, x, y+sheetHeading+sheetPanel+3, b.Caption)
+			sheet.text(textSize-1, xfont.WeightNormal, greyColor, x, y+sheetHeading+sheetPanel+3, sheetPanel, b.Caption)
 		}
 	}
 	return sheet.encode(w)
@@ -148,9 +154,10 @@ func (s *sheet) point(x, y float64) vg.Point {
 	return vg.Point{X: vg.Length(x * px), Y: vg.Length((float64(s.height) - y) * px)}
 }
 
-// text writes a text whose upper left corner is at (x, y).
-func (s *sheet) text(size vg.Length, weight xfont.Weight, ink color.Color, x, y int, text string) {
-	s.canvas.FillText(textStyle(size, weight, ink), s.point(float64(x), float64(y)), text)
+// text writes a text whose upper left corner is at (x, y), shortened to a width.
+func (s *sheet) text(size vg.Length, weight xfont.Weight, ink color.Color, x, y, width int, text string) {
+	style := textStyle(size, weight, ink)
+	s.canvas.FillText(style, s.point(float64(x), float64(y)), shortened(style, text, pixels(width)))
 }
 
 // draw draws a photograph and its boxes into w×h pixels from (x, y) on.

@@ -68,6 +68,7 @@ const (
 	heatPanel  = 260 // longer side of a panel
 	heatGap    = 12
 	heatHeader = 86 // title, subtitle, columns
+	heatLine   = 18 // each further line of the subtitle
 	heatName   = 24 // class name above its panels
 	heatText   = 18 // caption below a panel
 	heatLegend = 77 // colour bar below the photograph
@@ -80,28 +81,32 @@ func (m Heatmap) EncodePNG(w io.Writer) error {
 		return fmt.Errorf("report: heat map: no photograph or no classes, want both")
 	}
 	c := newHeatCanvas(m)
-	c.text(heatGap, 12, titleSize, xfont.WeightBold, inkColor, m.Title)
-	c.text(heatGap, 34, textSize, xfont.WeightNormal, greyColor, m.Subtitle)
+	c.fit(heatGap, 12, c.width-2*heatGap, titleSize, xfont.WeightBold, inkColor, m.Title)
+	for i, line := range c.subtitle {
+		c.text(heatGap, 34+i*heatLine, textSize, xfont.WeightNormal, greyColor, line)
+	}
 	photo := m.photograph(m.Pix, heatSharpness*c.panelW, heatSharpness*c.panelH)
-	c.image(heatGap, heatHeader+heatName, photo)
+	c.image(heatGap, c.header+heatName, photo)
 	for i, title := range m.Columns {
-		c.text(c.column(i), heatHeader-22, textSize, xfont.WeightNormal, inkColor, title)
+		c.fit(c.column(i), c.header-22, c.panelW, textSize, xfont.WeightNormal, inkColor, title)
 	}
 	for i, row := range m.Rows {
-		c.row(heatHeader+i*c.rowHeight(), m, row, photo)
+		c.row(c.header+i*c.rowHeight(), m, row, photo)
 	}
 	legend := m.Legend
 	if legend == nil {
 		legend = []string{"0 %", "100 %", "probability of the class in", "the window round a place;", "frame: the best window"}
 	}
-	c.legend(heatHeader+heatName+c.panelH+heatGap, legend)
+	c.legend(c.header+heatName+c.panelH+heatGap, legend)
 	return encodePNG(w, c.picture, "heat map")
 }
 
 // heatCanvas is the canvas of a heat map, measured from its upper left corner.
 type heatCanvas struct {
 	panelW, panelH int
-	height         int
+	width, height  int
+	subtitle       []string // lines
+	header         int      // height of title, subtitle and columns
 	picture        *vgimg.Canvas
 	canvas         draw.Canvas
 }
@@ -109,10 +114,11 @@ type heatCanvas struct {
 func newHeatCanvas(m Heatmap) *heatCanvas {
 	scale := float64(heatPanel) / float64(max(m.W, m.H))
 	c := &heatCanvas{panelW: max(24, int(math.Round(scale*float64(m.W)))), panelH: max(24, int(math.Round(scale*float64(m.H))))}
-	width := c.column(len(m.Columns))
-	c.height = heatHeader + max(len(m.Rows)*c.rowHeight(), heatName+c.panelH+heatLegend) + heatGap
-	px := vg.Inch / curveDPI
-	c.picture = vgimg.NewWith(vgimg.UseWH(vg.Length(width)*px, vg.Length(c.height)*px), vgimg.UseDPI(heatSharpness*curveDPI))
+	c.width = c.column(len(m.Columns))
+	c.subtitle = wrapped(textStyle(textSize, xfont.WeightNormal, greyColor), m.Subtitle, pixels(c.width-2*heatGap))
+	c.header = heatHeader + (len(c.subtitle)-1)*heatLine
+	c.height = c.header + max(len(m.Rows)*c.rowHeight(), heatName+c.panelH+heatLegend) + heatGap
+	c.picture = vgimg.NewWith(vgimg.UseWH(pixels(c.width), pixels(c.height)), vgimg.UseDPI(heatSharpness*curveDPI))
 	c.canvas = draw.New(c.picture)
 	return c
 }
@@ -125,8 +131,15 @@ func (c *heatCanvas) column(i int) int {
 }
 
 func (c *heatCanvas) point(x, y int) vg.Point {
-	px := vg.Inch / curveDPI
-	return vg.Point{X: vg.Length(x) * px, Y: vg.Length(c.height-y) * px}
+	return vg.Point{X: pixels(x), Y: pixels(c.height - y)}
+}
+
+// pixels is a number of pixels as a length of the canvas.
+func pixels(n int) vg.Length { return vg.Length(n) * vg.Inch / curveDPI }
+
+// fit is text, shortened to a width in pixels.
+func (c *heatCanvas) fit(x, y, width int, size vg.Length, weight xfont.Weight, ink color.Color, text string) vg.Length {
+	return c.text(x, y, size, weight, ink, shortened(textStyle(size, weight, ink), text, pixels(width)))
 }
 
 // text writes a text whose upper left corner is at (x, y), and returns its width.
@@ -145,8 +158,9 @@ func (c *heatCanvas) image(x, y int, im image.Image) {
 // row draws the panels of a class.
 func (c *heatCanvas) row(y int, m Heatmap, row HeatRow, photo *image.RGBA) {
 	left := c.column(0)
-	width := c.text(left, y+3, textSize+1, xfont.WeightBold, inkColor, row.Name)
 	share := textStyle(textSize, xfont.WeightNormal, greyColor)
+	shareWidth := int(share.Width(row.Share)*curveDPI/vg.Inch) + 10
+	width := c.fit(left, y+3, max(c.panelW-shareWidth, c.panelW/3), textSize+1, xfont.WeightBold, inkColor, row.Name)
 	c.canvas.FillText(share, vg.Point{X: c.point(left+10, 0).X + width, Y: c.point(0, y+4).Y}, row.Share)
 	for j, h := range row.Heats {
 		under := photo
@@ -157,7 +171,7 @@ func (c *heatCanvas) row(y int, m Heatmap, row HeatRow, photo *image.RGBA) {
 			under = overlay(under, h)
 		}
 		c.image(c.column(j), y+heatName, under)
-		c.text(c.column(j), y+heatName+c.panelH+3, textSize-1, xfont.WeightNormal, greyColor, h.Caption)
+		c.fit(c.column(j), y+heatName+c.panelH+3, c.panelW, textSize-1, xfont.WeightNormal, greyColor, h.Caption)
 	}
 }
 
