@@ -15,8 +15,8 @@ type deviceFlags struct {
 
 // device is an accelerator.
 type device interface {
-	Name() string // for people: platform and kind
-	ID() string   // for files of results: platform and precision
+	Name() string // for people: platform and kinds
+	ID() string   // for files of results: platform, kinds and precision
 	NewRunner() nn.Runner
 	NewTrainer(c *nn.Chain, o nn.TrainerOptions) (nn.Trainer, error)
 }
