@@ -100,7 +100,7 @@ func Open(o Options) (*Device, error) {
 		return nil, errors.Join(err, client.Close())
 	}
 	d := &Device{client: client, devices: devices[:count], precision: o.Precision, programs: map[programKey]*pjrt.Executable{}}
-	d.cache = newCache(o.CacheDir, client)
+	d.cache = newCache(o.CacheDir, client, drivers)
 	return d, nil
 }
 
