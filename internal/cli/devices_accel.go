@@ -4,7 +4,6 @@ package cli
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/verydeep/vgg/accel/pjrt"
 )
@@ -20,14 +19,7 @@ func describePlugin(r *pluginResult) error {
 		return err
 	}
 	r.PJRT = fmt.Sprintf("%d.%d", p.Major, p.Minor)
-	var settings pjrt.Settings
-	switch {
-	case r.Kind == "cuda" || r.Kind == "rocm":
-		settings = pjrt.Settings{"preallocate": false}
-	case r.Kind == "cpu" || strings.Contains(r.Path, "cpu"):
-		settings = pjrt.Settings{"cpu_device_count": 1}
-	}
-	c, err := p.NewClient(settings)
+	c, err := p.Look()
 	if err != nil {
 		return err
 	}
