@@ -88,7 +88,7 @@ func Open(o Options) (*Device, error) {
 		return nil, fmt.Errorf("accel: %w", err)
 	}
 	if o.Platform != "" && client.Platform != o.Platform {
-		err := fmt.Errorf("accel: %s is a plugin for %s, not for %s", o.Plugin, client.Platform, o.Platform)
+		err := &PlatformError{Plugin: o.Plugin, Is: client.Platform, Want: o.Platform}
 		return nil, errors.Join(err, client.Close())
 	}
 	devices := client.Devices
@@ -102,6 +102,13 @@ func Open(o Options) (*Device, error) {
 	d := &Device{client: client, devices: devices[:count], precision: o.Precision, programs: map[programKey]*pjrt.Executable{}}
 	d.cache = newCache(o.CacheDir, client, drivers)
 	return d, nil
+}
+
+// PlatformError says that a plugin is for another platform than asked for.
+type PlatformError struct{ Plugin, Is, Want string }
+
+func (e *PlatformError) Error() string {
+	return fmt.Sprintf("accel: %s is a plugin for %s, not for %s", e.Plugin, e.Is, e.Want)
 }
 
 // TooFewError says that there are fewer devices than are asked for.

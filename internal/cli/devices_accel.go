@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/verydeep/vgg/accel/pjrt"
+	"github.com/verydeep/vgg/accel/plugins"
 )
 
 // hasAccelerators says whether this program can use accelerators.
@@ -21,7 +22,7 @@ func describePlugin(r *pluginResult) error {
 	r.PJRT = fmt.Sprintf("%d.%d", p.Major, p.Minor)
 	c, err := p.Look()
 	if err != nil {
-		return err
+		return advised(err, plugins.Plugin{Kind: r.Kind})
 	}
 	r.Platform, r.Version = c.Platform, c.Version
 	for _, d := range c.Devices {
