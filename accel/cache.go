@@ -8,6 +8,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/klauspost/cpuid/v2"
 
@@ -21,27 +25,54 @@ import (
 type cache struct {
 	dir    string // empty: nothing is kept
 	client *pjrt.Client
-	place  string // of the programs: plugin, platform and device
+	place  string // of the programs: plugin, driver, devices and variables
+	most   int64  // bytes of all files; what was unused longest goes
 }
 
-// newCache returns a cache in a folder.
-func newCache(dir string, c *pjrt.Client) cache {
+// maxPrograms is the most bytes that programs take on disk.
+const maxPrograms = 4 << 30
+
+// variables are those of the environment that plugins compile by: flags of the compiler, threads
+// of a processor, which NVIDIA's libraries there are and what they may do.
+var variables = []string{"XLA_FLAGS", "LIBTPU_INIT_ARGS", "NPROC", "NVIDIA_TF32_OVERRIDE", "CUBLAS_WORKSPACE_CONFIG", "LD_LIBRARY_PATH"}
+
+// drivers are the files in which Linux tells the version of a GPU's driver.
+var drivers = []string{"/proc/driver/nvidia/version", "/sys/module/amdgpu/version"}
+
+// newCache returns a cache in a folder. drivers are files that tell the version of a driver.
+func newCache(dir string, c *pjrt.Client, drivers []string) cache {
 	if dir == "" {
 		return cache{}
 	}
-	place := fmt.Sprintf("%s\n%d.%d\n%s\n%s\n", c.Plugin.Path, c.Plugin.Major, c.Plugin.Minor, c.Platform, c.Version)
-	info, err := os.Stat(c.Plugin.Path)
-	if err != nil {
-		return cache{}
+	var place strings.Builder
+	fmt.Fprintf(&place, "%d.%d\n%s\n%s\n", c.Plugin.Major, c.Plugin.Minor, c.Platform, c.Version)
+	for _, path := range append([]string{c.Plugin.Path}, c.Plugin.Libraries...) {
+		info, err := os.Stat(path)
+		if err != nil {
+			return cache{}
+		}
+		fmt.Fprintf(&place, "%s\n%d\n%d\n", path, info.Size(), info.ModTime().UnixNano())
 	}
-	place += fmt.Sprintf("%d\n%d\n", info.Size(), info.ModTime().UnixNano())
 	for _, d := range c.Devices {
-		place += fmt.Sprintf("%d %s\n", d.ID, d.Kind)
+		fmt.Fprintf(&place, "%d %s\n", d.ID, d.Kind)
 	}
-	if c.Platform == "cpu" { // the code is this processor's
-		place += cpuid.CPU.BrandName + "\n" + fmt.Sprint(cpuid.CPU.FeatureSet()) + "\n"
+	for _, name := range variables {
+		fmt.Fprintf(&place, "%s=%q\n", name, os.Getenv(name))
 	}
-	return cache{dir, c, place}
+	// Flags may be in a file.
+	if flags := os.Getenv("XLA_FLAGS"); flags != "" && !strings.HasPrefix(flags, "-") {
+		text, _ := wholefile.Read(flags, wholefile.MaxText) // the plugin tells what is wrong with it
+		fmt.Fprintf(&place, "%q\n", text)
+	}
+	if c.Platform == "cpu" { // the code is this processor's, and its threads'
+		fmt.Fprintf(&place, "%s\n%v\n%d\n", cpuid.CPU.BrandName, cpuid.CPU.FeatureSet(), runtime.NumCPU())
+	} else {
+		for _, file := range drivers {
+			text, _ := os.ReadFile(file) // there is none
+			fmt.Fprintf(&place, "%q\n", text)
+		}
+	}
+	return cache{dir, c, place.String(), maxPrograms}
 }
 
 // file is the file of a program.
@@ -52,8 +83,11 @@ func (c cache) file(p pjrt.Program, o pjrt.CompileOptions) string {
 		fmt.Fprintln(h, d.ID)
 	}
 	h.Write(p.Code)
-	return filepath.Join(c.dir, hex.EncodeToString(h.Sum(nil))+".pjrt")
+	return filepath.Join(c.dir, hex.EncodeToString(h.Sum(nil))+suffix)
 }
+
+// suffix ends the names of the files.
+const suffix = ".pjrt"
 
 // maxProgram is the most bytes of a file that is read.
 const maxProgram = 1 << 30
@@ -63,7 +97,8 @@ func (c cache) load(p pjrt.Program, o pjrt.CompileOptions) (*pjrt.Executable, er
 	if c.dir == "" {
 		return nil, nil
 	}
-	data, err := wholefile.Read(c.file(p, o), maxProgram)
+	file := c.file(p, o)
+	data, err := wholefile.Read(file, maxProgram)
 	if err != nil || len(data) <= sha256.Size {
 		return nil, nil // it is compiled anew
 	}
@@ -84,10 +119,12 @@ func (c cache) load(p pjrt.Program, o pjrt.CompileOptions) (*pjrt.Executable, er
 			return nil, e.Free()
 		}
 	}
+	now := time.Now()
+	os.Chtimes(file, now, now) // it was used
 	return e, nil
 }
 
-// save keeps a program.
+// save keeps a program, and removes those that were unused longest if there are too many.
 func (c cache) save(e *pjrt.Executable, o pjrt.CompileOptions) {
 	if c.dir == "" {
 		return
@@ -104,4 +141,38 @@ func (c cache) save(e *pjrt.Executable, o pjrt.CompileOptions) {
 		_, err := w.Write(append(sum[:], data...))
 		return err
 	})
+	c.evict()
+}
+
+// evict removes the programs that were unused longest, until the rest is few enough.
+func (c cache) evict() {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return
+	}
+	type program struct {
+		name string
+		size int64
+		used time.Time
+	}
+	var all []program
+	total := int64(0)
+	for _, e := range entries {
+		if !e.Type().IsRegular() || !strings.HasSuffix(e.Name(), suffix) {
+			continue
+		}
+		if info, err := e.Info(); err == nil { // else another process removed it
+			all = append(all, program{e.Name(), info.Size(), info.ModTime()})
+			total += info.Size()
+		}
+	}
+	slices.SortFunc(all, func(a, b program) int { return a.used.Compare(b.used) })
+	for _, p := range all {
+		if total <= c.most {
+			return
+		}
+		if os.Remove(filepath.Join(c.dir, p.name)) == nil {
+			total -= p.size
+		}
+	}
 }

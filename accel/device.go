@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/verydeep/vgg/accel/hlo"
@@ -82,28 +83,47 @@ func Open(o Options) (*Device, error) {
 		return nil, fmt.Errorf("accel: %w", err)
 	}
 	count := max(1, o.Count)
-	client, err := newClient(plugin, o.Platform, o.First, count)
+	client, chosen, err := newClient(plugin.NewClient, o.Platform, o.First, count)
 	if err != nil {
 		return nil, fmt.Errorf("accel: %w", err)
 	}
 	if o.Platform != "" && client.Platform != o.Platform {
-		err := fmt.Errorf("accel: %s is a plugin for %s, not for %s", o.Plugin, client.Platform, o.Platform)
+		err := &PlatformError{Plugin: o.Plugin, Is: client.Platform, Want: o.Platform}
 		return nil, errors.Join(err, client.Close())
 	}
 	devices := client.Devices
-	if !isGPU(o.Platform) && client.Platform != "cpu" { // of GPUs the client has no others
+	if !chosen && client.Platform != "cpu" {
 		devices = devices[min(o.First, len(devices)):]
 	}
 	if count > len(devices) {
-		err := fmt.Errorf("accel: %d devices, and %s has %d", count, client.Platform, len(devices))
-		if o.First > 0 {
-			err = fmt.Errorf("%w from number %d on", err, o.First)
-		}
+		err := &TooFewError{Platform: client.Platform, Count: count, First: o.First, Have: len(client.Devices)}
 		return nil, errors.Join(err, client.Close())
 	}
 	d := &Device{client: client, devices: devices[:count], precision: o.Precision, programs: map[programKey]*pjrt.Executable{}}
-	d.cache = newCache(o.CacheDir, client)
+	d.cache = newCache(o.CacheDir, client, drivers)
 	return d, nil
+}
+
+// PlatformError says that a plugin is for another platform than asked for.
+type PlatformError struct{ Plugin, Is, Want string }
+
+func (e *PlatformError) Error() string {
+	return fmt.Sprintf("accel: %s is a plugin for %s, not for %s", e.Plugin, e.Is, e.Want)
+}
+
+// TooFewError says that there are fewer devices than are asked for.
+type TooFewError struct {
+	Platform     string
+	Count, First int // what is asked for: so many, from this number on
+	Have         int // devices in all; where only those asked for are seen, so many of them
+}
+
+func (e *TooFewError) Error() string {
+	from := ""
+	if e.First > 0 {
+		from = fmt.Sprintf(" from number %d on", e.First)
+	}
+	return fmt.Sprintf("accel: %d devices%s, and %s has %d", e.Count, from, e.Platform, e.Have)
 }
 
 // defaultCPUs is the number of devices that XLA makes of a processor.
@@ -112,19 +132,36 @@ const defaultCPUs = 4
 // isGPU reports whether a platform's client takes all memory of the devices that it sees.
 func isGPU(platform string) bool { return platform == "cuda" || platform == "rocm" }
 
-// newClient takes a plugin's devices: of GPUs only the wanted ones. A processor is as many devices as are asked for, by an
-// option that other plugins refuse; with the number its threads change, and so do bits, so up to
-// the default there is always the default.
-func newClient(p *pjrt.Plugin, platform string, first, count int) (*pjrt.Client, error) {
-	if isGPU(platform) {
-		return p.NewClient(pjrt.Settings{"visible_devices": numbers(first, count)})
-	}
-	if count > defaultCPUs {
-		if c, err := p.NewClient(pjrt.Settings{"cpu_device_count": count}); err == nil {
-			return c, nil
+// newClient takes a plugin's devices. Of GPUs it takes those that are asked for and no others: the
+// option is tried wherever they could be GPUs, and plugins for others refuse it. chosen reports
+// that the client has no others. A processor is as many devices as are asked for; with the number
+// its threads change, and so do bits, so up to the default there is always the default.
+func newClient(open func(pjrt.Settings) (*pjrt.Client, error), platform string, first, count int) (client *pjrt.Client, chosen bool, err error) {
+	if platform == "" || isGPU(platform) {
+		client, err := open(pjrt.Settings{"visible_devices": numbers(first, count)})
+		if err == nil {
+			return client, len(client.Devices) <= count, nil
+		}
+		// Is it the option that is wrong, or the numbers? All devices are counted without taking
+		// their memory.
+		all, countErr := open(pjrt.Settings{"preallocate": false})
+		if countErr == nil {
+			if have := len(all.Devices); have < first+count {
+				err = &TooFewError{Platform: all.Platform, Count: count, First: first, Have: have}
+			}
+			return nil, false, errors.Join(err, all.Close())
+		}
+		if !pjrt.IsCode(err, pjrt.InvalidArgument) || !pjrt.IsCode(countErr, pjrt.InvalidArgument) {
+			return nil, false, err
 		}
 	}
-	return p.NewClient(nil)
+	if count > defaultCPUs {
+		if client, err := open(pjrt.Settings{"cpu_device_count": count}); err == nil {
+			return client, false, nil
+		}
+	}
+	client, err = open(nil)
+	return client, false, err
 }
 
 // numbers lists count numbers.
@@ -139,8 +176,8 @@ func numbers(first, count int) []int64 {
 // Name says what the device is: its platform and kind, and how many there are.
 func (d *Device) Name() string {
 	name := d.client.Platform
-	if kind := d.devices[0].Kind; kind != name {
-		name += " " + kind
+	if kinds := d.kinds(); !slices.Equal(kinds, []string{name}) {
+		name += " " + strings.Join(kinds, " and ")
 	}
 	if n := len(d.devices); n > 1 {
 		name = fmt.Sprintf("%d × %s", n, name)
@@ -148,8 +185,25 @@ func (d *Device) Name() string {
 	return name
 }
 
-// ID is the platform and the precision, on which the bits of results depend.
-func (d *Device) ID() string { return d.client.Platform + " " + string(d.precision) }
+// ID is the platform, the kinds of the devices and the precision, on which the bits of results
+// depend.
+func (d *Device) ID() string {
+	parts := []string{d.client.Platform}
+	if kinds := d.kinds(); !slices.Equal(kinds, parts) {
+		parts = append(parts, strings.Join(kinds, " and "))
+	}
+	return strings.Join(append(parts, string(d.precision)), " ")
+}
+
+// kinds lists the kinds of the devices in the order of the alphabet.
+func (d *Device) kinds() []string {
+	var kinds []string
+	for _, device := range d.devices {
+		kinds = append(kinds, device.Kind)
+	}
+	slices.Sort(kinds)
+	return slices.Compact(kinds)
+}
 
 // Count is the number of devices taken.
 func (d *Device) Count() int { return len(d.devices) }

@@ -62,14 +62,16 @@ func (f *Func) Slice(a Value, from, to, step []int) Value {
 	if step == nil {
 		step = slices.Repeat([]int{1}, len(from))
 	}
+	ok := len(from) == len(a.Dims) && len(to) == len(from) && len(step) == len(from)
 	dims, parts := make([]int, len(from)), make([]string, len(from))
 	for i := range from {
-		if len(from) != len(a.Dims) || len(to) != len(from) || len(step) != len(from) ||
-			from[i] < 0 || from[i] >= to[i] || to[i] > a.Dims[i] || step[i] < 1 {
-			return f.fail(a.Type, "slice (%s) … (%s) by (%s) of %s", list(from), list(to), list(step), a)
+		if ok = ok && from[i] >= 0 && from[i] < to[i] && to[i] <= a.Dims[i] && step[i] >= 1; ok {
+			dims[i] = (to[i] - from[i] + step[i] - 1) / step[i]
+			parts[i] = fmt.Sprintf("%d:%d:%d", from[i], to[i], step[i])
 		}
-		dims[i] = (to[i] - from[i] + step[i] - 1) / step[i]
-		parts[i] = fmt.Sprintf("%d:%d:%d", from[i], to[i], step[i])
+	}
+	if !ok {
+		return f.fail(a.Type, "slice (%s) … (%s) by (%s) of %s", list(from), list(to), list(step), a)
 	}
 	t := a.with(dims...)
 	return f.emit(t, "stablehlo.slice %s [%s] : %s", a.name, strings.Join(parts, ", "), signature(t, a))

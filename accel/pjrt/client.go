@@ -39,6 +39,20 @@ func (p *Plugin) NewClient(options Settings) (*Client, error) {
 	return c, nil
 }
 
+// Look takes the devices to describe them, as sparingly as the plugin can: GPUs without their
+// memory, of which it otherwise takes most, and a processor as one device.
+func (p *Plugin) Look() (*Client, error) { return look(p.NewClient) }
+
+// look tries options of which each plugin refuses those that aren't its own.
+func look(open func(Settings) (*Client, error)) (c *Client, err error) {
+	for _, options := range []Settings{{"preallocate": false}, {"cpu_device_count": 1}, nil} {
+		if c, err = open(options); !IsCode(err, InvalidArgument) {
+			break
+		}
+	}
+	return c, err
+}
+
 func (c *Client) describe() (err error) {
 	p, h := c.Plugin, c.handle.Load()
 	if c.Platform, err = p.text(clientPlatformName, h); err != nil {

@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-func openLibrary(string, string) (uintptr, error) {
+func openLibrary(string, string, []string) (uintptr, error) {
 	return 0, errors.New("plugins are loaded on Linux, macOS and FreeBSD, on amd64 and arm64, not on " + runtime.GOOS + "/" + runtime.GOARCH)
 }
 

@@ -9,9 +9,15 @@ import (
 	"github.com/ebitengine/purego"
 )
 
-// openLibrary loads a shared library and returns the address of one of its functions.
-func openLibrary(path, symbol string) (address uintptr, err error) {
+// openLibrary loads a shared library and returns the address of one of its functions. Libraries
+// that it calls are loaded before, for all to see; it says itself which it misses.
+func openLibrary(path, symbol string, before []string) (address uintptr, err error) {
 	quiet()
+	for _, path := range before {
+		if _, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_GLOBAL); err != nil {
+			continue
+		}
+	}
 	handle, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
 		return 0, err

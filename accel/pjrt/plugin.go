@@ -18,8 +18,9 @@ const (
 
 // Plugin is a loaded plugin. It stays loaded as long as the process lives.
 type Plugin struct {
-	Path         string // absolute, without symbolic links
-	Major, Minor int    // version of the C API that it was built with
+	Path         string   // absolute, without symbolic links
+	Major, Minor int      // version of the C API that it was built with
+	Libraries    []string // NVIDIA's beside it, which are loaded before it where they can be
 	functions    []uintptr
 	flags        map[string]any // of every compilation, unless given
 }
@@ -73,7 +74,8 @@ func resolve(path string) (string, error) {
 }
 
 func load(path string) (*Plugin, error) {
-	get, err := openLibrary(path, "GetPjrtApi")
+	libraries := cudaLibraries(path)
+	get, err := openLibrary(path, "GetPjrtApi", libraries)
 	if err != nil {
 		return nil, fmt.Errorf("%s can't be loaded as a PJRT plugin: %w", path, err)
 	}
@@ -85,6 +87,7 @@ func load(path string) (*Plugin, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.Libraries = libraries
 	if _, err := call(p, pluginInitialize, header{}); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}

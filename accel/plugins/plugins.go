@@ -136,22 +136,41 @@ func (k Kind) Advice() string {
 }
 
 // Installed returns all plugins that [Find] could find, and others that lie among JAX's: that of
-// the environment first.
+// the environment first. Each file is there once.
 func Installed(getenv func(string) string) ([]Plugin, error) {
+	folders, err := pythonFolders()
+	var found []Plugin
+	for _, k := range kinds {
+		found = append(found, search(folders, k)...)
+	}
+	found = append(found, search(folders, Kind{patterns: others})...)
 	var all []Plugin
 	if path := getenv(Variable); path != "" {
-		all = append(all, Plugin{Path: path, From: Variable})
+		p := Plugin{Path: path, From: Variable}
+		if i := slices.IndexFunc(found, p.same); i >= 0 {
+			p.Kind = found[i].Kind
+		}
+		all = append(all, p)
 	}
-	folders, err := pythonFolders()
-	for _, k := range kinds {
-		all = append(all, search(folders, k)...)
-	}
-	for _, p := range search(folders, Kind{patterns: others}) {
-		if !slices.ContainsFunc(all, func(o Plugin) bool { return o.Path == p.Path }) {
+	for _, p := range found {
+		if !slices.ContainsFunc(all, p.same) {
 			all = append(all, p)
 		}
 	}
 	return all, err
+}
+
+// same reports whether both are one file, by whatever path.
+func (p Plugin) same(o Plugin) bool {
+	if p.Path == o.Path {
+		return true
+	}
+	a, err := os.Stat(p.Path)
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(o.Path)
+	return err == nil && os.SameFile(a, b)
 }
 
 // search returns a kind's plugins in folders of packages: by the order of folders, in each the

@@ -123,6 +123,31 @@ func TestPackagesOfPython(t *testing.T) {
 	}
 }
 
+// TestInstalledOnce: a plugin that the environment names by another path is among the packages too.
+func TestInstalledOnce(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		vggtest.Skip(t, "python3")
+	}
+	dir := packages(t, "jax_plugins/xla_rocm7/xla_rocm_plugin.so", "jax_plugins/mine/my_plugin.so")
+	t.Setenv("PYTHONPATH", dir)
+	t.Chdir(dir)
+	for path, kind := range map[string]string{"jax_plugins/xla_rocm7/xla_rocm_plugin.so": "rocm", "jax_plugins/mine/my_plugin.so": ""} {
+		all, err := Installed(environment(Variable, path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := 0
+		for _, p := range all {
+			if (Plugin{Path: path}).same(p) {
+				count++
+			}
+		}
+		if first := all[0]; count != 1 || first.Path != path || first.From != Variable || first.Kind != kind {
+			t.Errorf("%s: %d times, first %+v", path, count, first)
+		}
+	}
+}
+
 func TestNothingInstalled(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("PATH", dir)

@@ -9,14 +9,14 @@ import (
 
 // deviceFlags are shared by the commands that compute on accelerators.
 type deviceFlags struct {
-	Device    string `placeholder:"NAME" help:"Compute on an accelerator: cpu, cuda, rocm, tpu or the file of a PJRT plugin (this program's own kernels on the processor)."`
+	Device    string `placeholder:"NAME" help:"Compute on an accelerator: cpu, cuda, rocm, oneapi, tpu or the file of a PJRT plugin (this program's own kernels on the processor)."`
 	Precision string `default:"f32" enum:"f32,tf32,bf16" placeholder:"NAME" help:"Precision of the products on a device: f32, tf32 or bf16 (f32)."`
 }
 
 // device is an accelerator.
 type device interface {
-	Name() string // for people: platform and kind
-	ID() string   // for files of results: platform and precision
+	Name() string // for people: platform and kinds
+	ID() string   // for files of results: platform, kinds and precision
 	NewRunner() nn.Runner
 	NewTrainer(c *nn.Chain, o nn.TrainerOptions) (nn.Trainer, error)
 }

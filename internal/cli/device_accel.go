@@ -3,11 +3,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/verydeep/vgg/accel"
+	"github.com/verydeep/vgg/accel/pjrt"
 	"github.com/verydeep/vgg/accel/plugins"
 	"github.com/verydeep/vgg/nn"
 )
@@ -35,7 +37,31 @@ func takeDevice(e *environment, f deviceFlags, first, count int) (device, error)
 	}
 	d, err := accel.Open(o)
 	if err != nil {
-		return nil, fmt.Errorf("%w%s", err, checkText(plugin.Kind))
+		return nil, advised(err, plugin)
 	}
 	return accelerator{d}, nil
+}
+
+// advised is an error of opening a plugin with what can be done about it.
+func advised(err error, p plugins.Plugin) error {
+	if few, ok := errors.AsType[*accel.TooFewError](err); ok {
+		return fmt.Errorf("%w: ask for fewer (--ranks), or see whether vgg devices lists as many%s", err, checkText(few.Platform))
+	}
+	if other, ok := errors.AsType[*accel.PlatformError](err); ok && p.From == plugins.Variable {
+		return fmt.Errorf("%w: %s names it; leave that out, set it to a plugin for %s, or give --device %s", err, plugins.Variable, other.Want, other.Is)
+	}
+	if _, ok := errors.AsType[*pjrt.Error](err); ok { // the plugin was loaded, and found no device
+		return fmt.Errorf("%w%s", err, checkText(p.Kind))
+	}
+	return err
+}
+
+// checkText says how to see whether the driver of a kind of device works.
+func checkText(kind string) string {
+	for _, k := range plugins.Kinds() {
+		if k.Name == kind && k.Check != "" {
+			return " (" + k.Check + ")"
+		}
+	}
+	return ""
 }

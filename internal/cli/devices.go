@@ -64,7 +64,7 @@ func (c *devicesCommand) Run(e *environment) error {
 	for _, p := range installed {
 		result := pluginResult{Kind: p.Kind, Path: p.Path, From: p.From}
 		if err := describePlugin(&result); err != nil {
-			result.Error = err.Error() + checkText(p.Kind)
+			result.Error = err.Error()
 		}
 		if result.Kind == "" {
 			result.Kind = result.Platform
@@ -120,16 +120,6 @@ func (r *devicesResult) print(e *environment) error {
 		fmt.Fprintf(e.stdout, "\nThis program is built without accelerators, and uses none of them. In the source's folder, this builds one that does:\n    %s\n", r.Build)
 	}
 	return nil
-}
-
-// checkText says how to see whether the driver of a kind of device works.
-func checkText(kind string) string {
-	for _, k := range plugins.Kinds() {
-		if k.Name == kind && k.Check != "" {
-			return " (" + k.Check + ")"
-		}
-	}
-	return ""
 }
 
 // memoryText is a device's memory for people.

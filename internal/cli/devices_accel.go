@@ -4,9 +4,9 @@ package cli
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/verydeep/vgg/accel/pjrt"
+	"github.com/verydeep/vgg/accel/plugins"
 )
 
 // hasAccelerators says whether this program can use accelerators.
@@ -20,16 +20,9 @@ func describePlugin(r *pluginResult) error {
 		return err
 	}
 	r.PJRT = fmt.Sprintf("%d.%d", p.Major, p.Minor)
-	var settings pjrt.Settings
-	switch {
-	case r.Kind == "cuda" || r.Kind == "rocm":
-		settings = pjrt.Settings{"preallocate": false}
-	case r.Kind == "cpu" || strings.Contains(r.Path, "cpu"):
-		settings = pjrt.Settings{"cpu_device_count": 1}
-	}
-	c, err := p.NewClient(settings)
+	c, err := p.Look()
 	if err != nil {
-		return err
+		return advised(err, plugins.Plugin{Kind: r.Kind})
 	}
 	r.Platform, r.Version = c.Platform, c.Version
 	for _, d := range c.Devices {

@@ -64,8 +64,11 @@ func TestScripts(t *testing.T) {
 			return tiny.Colours(3).Save(context.Background(), filepath.Join(e.WorkDir, "colours.safetensors"))
 		},
 		Condition: func(name string) (bool, error) {
-			if name == "accelerator" { // in $PLUGIN
+			switch name {
+			case "accelerator": // in $PLUGIN
 				return plugin != "", nil
+			case "accel": // the program can use some
+				return hasAccelerators, nil
 			}
 			return false, fmt.Errorf("no condition %q", name)
 		},

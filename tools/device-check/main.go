@@ -1,13 +1,15 @@
-// Command device-check checks a device: everything that is tested of accelerators runs on it, a
-// network learns there what it learns on the processor, and speed is measured, beside PyTorch's if
-// the Python on PATH has it for the device.
+// Command device-check checks a device: the tests of package accel and of those below it run on it,
+// a network learns there what it learns on the processor, evaluation and descriptors come to the
+// processor's numbers, and speed is measured, beside PyTorch's if the Python on PATH has it for the
+// device.
 //
 //	go run ./tools/device-check                # an NVIDIA GPU
 //	go run ./tools/device-check -device rocm   # or tpu, oneapi, cpu, the file of a plugin
 //
 // It ends within ten minutes, most of which is compilation, prints tables, and has the exit code
-// 1 if anything failed; a measurement that the time doesn't allow is left out, and said. Run it in
-// the folder of the source; it needs Go and the plugin (vgg devices says how to install one).
+// 1 if anything failed. The tests have six minutes: one that isn't done by then has failed, and the
+// rest follows. A measurement that the time doesn't allow is left out, and said. Run it in the
+// folder of the source; it needs Go and the plugin (vgg devices says how to install one).
 //
 // -small measures a network that a processor can run, as it does with -device cpu.
 package main
@@ -29,6 +31,9 @@ import (
 
 // limit is the time that all of it may take.
 const limit = 10 * time.Minute
+
+// testShare is the part of it that the tests may take.
+const testShare = 6 * time.Minute
 
 func main() {
 	log.SetFlags(0)
@@ -84,28 +89,10 @@ func check(ctx context.Context, device, python string, small bool) (failed int, 
 		return 0, err
 	}
 
-	// One package at a time: a GPU's memory is for one process.
-	fmt.Printf("\n%-52s %-8s %9s\n", "test", "result", "seconds")
-	test := run("go", "test", "-json", "-short", "-count=1", "-p=1", "-timeout="+limit.String(), "./accel/...")
-	out, err := test.StdoutPipe()
+	n, err := runTests(ctx, run, os.Stdout)
 	if err != nil {
 		return 0, err
 	}
-	if err := test.Start(); err != nil {
-		return 0, err
-	}
-	n, err := readTests(out, os.Stdout)
-	if err != nil {
-		return 0, err
-	}
-	if err := test.Wait(); err != nil && n.failed == 0 {
-		return 0, fmt.Errorf("go test: %w", err)
-	}
-	if n.passed == 0 {
-		return 0, fmt.Errorf("no test passed")
-	}
-	fmt.Printf("\n%d passed, %d failed, %d skipped\n", n.passed, n.failed, n.skipped)
-
 	small = small || plugin.Kind == "cpu" || strings.Contains(path, "cpu")
 	kind := plugin.Kind
 	if kind == "" {
@@ -115,7 +102,7 @@ func check(ctx context.Context, device, python string, small bool) (failed int, 
 	for _, c := range []struct {
 		name  string
 		check func() error
-	}{{"learning", m.learns}, {"speed", m.speed}} {
+	}{{"learning", m.learns}, {"answers", m.answers}, {"speed", m.speed}} {
 		fmt.Println()
 		if err := c.check(); err != nil {
 			fmt.Printf("%s: FAILED: %v\n", c.name, err)

@@ -89,3 +89,52 @@ func TestReadLosses(t *testing.T) {
 		t.Errorf("%v, %v", l, err)
 	}
 }
+
+func TestCompareAnswers(t *testing.T) {
+	is := map[string][]float64{"a": {1, 0, -4}, "b": {0, 0, 0}}
+	for want, device := range map[string]map[string][]float64{
+		"":                               {"a": {1.002, 0, -4}, "b": {0, 0, 0}},
+		"number 1 is 0.005, on":          {"a": {1, 0.005, -4}, "b": {0, 0, 0}},
+		"number 0 is NaN, on":            {"a": {math.NaN(), 0, -4}, "b": {0, 0, 0}},
+		"b: number 2 is 1e-09, on":       {"a": {1, 0, -4}, "b": {0, 0, 1e-9}},
+		"b: 0 numbers, on the processor": {"a": {1, 0, -4}, "c": {0, 0, 0}},
+		"1 images, on the processor 2":   {"a": {1, 0, -4}},
+	} {
+		off, err := compareAnswers(device, is)
+		if want == "" && (err != nil || math.Abs(off-0.0005) > 1e-9) || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v, %v, want %q", off, err, want)
+		}
+	}
+	if _, err := compareAnswers(nil, nil); err == nil {
+		t.Error("no answers are the same")
+	}
+}
+
+func TestReadAnswers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "answers.jsonl")
+	text := `{"format":"vgg evaluation 1","classes":["a","b"]}
+{"image":1,"net":0,"file":"val/a.jpg","label":0,"posterior":"AACAPwAAAL8="}
+{"file":"val/b.jpg","descriptor":[0.5,0,2]}
+`
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := readAnswers(file)
+	if err != nil || len(got) != 2 || !slices.Equal(got["val/a.jpg"], []float64{1, -0.5}) || !slices.Equal(got["val/b.jpg"], []float64{0.5, 0, 2}) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// TestTimeIsOver: what go test writes of a test that its timeout ends is a failure of that test.
+func TestTimeIsOver(t *testing.T) {
+	const in = `{"Action":"run","Package":"m/accel","Test":"TestA"}
+{"Action":"output","Package":"m/accel","Test":"TestA","Output":"panic: test timed out after 6m0s\n"}
+{"Action":"fail","Package":"m/accel","Test":"TestA","Elapsed":360}
+{"Action":"fail","Package":"m/accel","Elapsed":360}
+`
+	var out strings.Builder
+	n, err := readTests(strings.NewReader(in), &out)
+	if want := (results{failed: 1}); err != nil || n != want || !strings.Contains(out.String(), "timed out after") {
+		t.Errorf("%+v, %v, want %+v:\n%s", n, err, want, out.String())
+	}
+}
