@@ -1,7 +1,9 @@
 // Package comm connects the ranks that train one network together: all-reduce,
 // all-gather, broadcast and barrier.
 //
-// [Local] makes a group of ranks within this process, one goroutine a rank.
+// [Local] makes a group of ranks within this process, one goroutine a rank. Package comm/mpi has
+// the group of the processes that a launcher started, on one machine or many. [Nest] makes one
+// group of the ranks within each of those.
 package comm
 
 import "context"

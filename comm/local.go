@@ -307,6 +307,10 @@ type RankError struct {
 func (e *RankError) Error() string { return fmt.Sprintf("comm: rank %d: %v", e.Rank, e.Err) }
 func (e *RankError) Unwrap() error { return e.Err }
 
+// ErrTemporary is in the chain of a reason for [Group.Abort] that may pass, so that the same work
+// may succeed later. It reaches ranks in other processes too, of which the reason is a text.
+var ErrTemporary = errors.New("may succeed later")
+
 // rankError names the rank of an error, unless it is named.
 func rankError(rank int, err error) error {
 	if _, ok := errors.AsType[*RankError](err); ok {

@@ -3,12 +3,9 @@
 #
 #     sbatch deploy/slurm-array.sh WEIGHTS DATA OUT
 #
-# Each task writes OUT/I.jsonl; a task that is run again goes on where it stopped. When all have
-# ended,
-#
-#     vgg eval --merge OUT/*.jsonl
-#
-# prints what one run prints, to the bit. VGG names another program than the one in the path.
+# OUT is the result file, as out/d.jsonl. Each task writes its part beside it (out/d.2-of-8.jsonl), and
+# the last to end merges them and prints what one run prints, to the bit. A task that is run again
+# goes on where it stopped. VGG names another program than the one in the path.
 #SBATCH --job-name=vgg-eval
 #SBATCH --array=1-8
 #SBATCH --cpus-per-task=4
@@ -18,7 +15,6 @@
 #SBATCH --signal=TERM@60
 set -eu
 weights=$1 data=$2 out=$3
-mkdir -p "$out"
-part=$((SLURM_ARRAY_TASK_ID - SLURM_ARRAY_TASK_MIN + 1))
+mkdir -p "$(dirname "$out")"
 exec srun --cpus-per-task="$SLURM_CPUS_PER_TASK" "${VGG:-vgg}" eval "$weights" --data "$data" \
-	--shard "$part/$SLURM_ARRAY_TASK_COUNT" --out "$out/$part.jsonl" --threads "$SLURM_CPUS_PER_TASK"
+	--shard auto --out "$out" --threads "$SLURM_CPUS_PER_TASK"

@@ -129,8 +129,11 @@ func programVersion() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
 		return info.Main.Version
 	}
-	return "(devel)"
+	return unversioned
 }
+
+// unversioned is the version of every program that was built without one.
+const unversioned = "(devel)"
 
 const (
 	metaCheckpoint = "vgg.checkpoint" // the state, in JSON

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/gob"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -33,13 +36,18 @@ func (r *run) first() bool { return r.o.Processes == nil || r.o.Processes.Rank()
 type setup struct {
 	Host    string
 	Program string
+	Build   string // that tells two programs of one version apart; "": not known
 	ISA     string
 	Device  string // "" for the CPU
 	Ranks   int
-	Recipe  string // YAML
-	Task    string
-	Train   imageSet
-	Val     *imageSet
+
+	MaxBad    float64
+	MaxPixels int
+
+	Recipe string // YAML
+	Task   string
+	Train  imageSet
+	Val    *imageSet
 }
 
 // agree compares the processes' set-ups. recipe is the one that this process was given.
@@ -52,7 +60,14 @@ func (r *run) agree(ctx context.Context, recipe string) error {
 	if r.o.Device != nil {
 		device = r.o.Device.ID()
 	}
-	mine := setup{host, programVersion(), kernel.Current().Name(), device, r.o.Ranks, recipe, r.o.identity(), r.trainSet, r.valSet}
+	mine := setup{
+		Host: host, Program: programVersion(), ISA: kernel.Current().Name(), Device: device, Ranks: r.o.Ranks,
+		MaxBad: r.o.MaxBad, MaxPixels: cmp.Or(r.o.MaxPixels, preprocess.DefaultMaxPixels),
+		Recipe: recipe, Task: r.o.identity(), Train: r.trainSet, Val: r.valSet,
+	}
+	if mine.Program == unversioned {
+		mine.Build = executableHash()
+	}
 	text, err := json.Marshal(mine)
 	if err != nil {
 		return err
@@ -83,17 +98,42 @@ func (r *run) agree(ctx context.Context, recipe string) error {
 	return nil
 }
 
+// executableHash is the beginning of the SHA-256 of this process's executable, "" if it can't be
+// read.
+func executableHash() string {
+	path, err := os.Executable()
+	if err != nil {
+		return ""
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return ""
+	}
+	return hex.EncodeToString(h.Sum(nil)[:8])
+}
+
 // difference tells how a set-up differs from rank 0's; "" if it doesn't.
 func (s setup) difference(first setup) string {
 	switch {
 	case s.Program != first.Program:
 		return fmt.Sprintf("is version %s of the program, rank 0 %s: want the same", s.Program, first.Program)
+	case s.Build != first.Build && s.Build != "" && first.Build != "":
+		return fmt.Sprintf("is another build of the program (%s, rank 0 %s): want the same", s.Build, first.Build)
 	case s.ISA != first.ISA:
 		return fmt.Sprintf("computes with %s, rank 0 with %s, which round differently: want one that all can run (VGG_CPU)", s.ISA, first.ISA)
 	case s.Device != first.Device:
 		return fmt.Sprintf("computes on %s, rank 0 on %s, which round differently: want the same --device and --precision", deviceName(s.Device), deviceName(first.Device))
 	case s.Ranks != first.Ranks:
 		return fmt.Sprintf("has %d ranks in it, rank 0's process %d: want as many in each", s.Ranks, first.Ranks)
+	case s.MaxBad != first.MaxBad:
+		return fmt.Sprintf("bears a share of %v unreadable images, rank 0 of %v: want the same (--max-bad)", max(0, s.MaxBad), max(0, first.MaxBad))
+	case s.MaxPixels != first.MaxPixels:
+		return fmt.Sprintf("reads images of up to %d pixels, rank 0 of up to %d: want the same (--max-pixels)", s.MaxPixels, first.MaxPixels)
 	case s.Task != first.Task:
 		return fmt.Sprintf("learns %s, rank 0 %s", taskName(s.Task), taskName(first.Task))
 	case (s.Val == nil) != (first.Val == nil):

@@ -139,6 +139,8 @@ func TestProcessesDiffer(t *testing.T) {
 		"contents": {func(o *Options) { o.Val = colours(t, "val", 11, 3) }, "has other validation images: the images of val have other names, classes or sizes than on rank 0"},
 		"none":     {func(o *Options) { o.Val = nil }, "has validation images: none, rank 0 has: val with 11"},
 		"ranks":    {func(o *Options) { o.Ranks = 2 }, "has 2 ranks in it, rank 0's process 1: want as many in each"},
+		"bad":      {func(o *Options) { o.MaxBad = NoneBad }, "bears a share of 0 unreadable images, rank 0 of 0.5: want the same (--max-bad)"},
+		"pixels":   {func(o *Options) { o.MaxPixels = 1e6 }, "reads images of up to 1000000 pixels, rank 0 of up to "},
 		"broken":   {func(o *Options) { o.Train = &dataset.Dataset{Name: "nothing"} }, "train: nothing: no images to train on"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -157,6 +159,22 @@ func TestProcessesDiffer(t *testing.T) {
 				t.Error("there is a run directory")
 			}
 		})
+	}
+}
+
+// TestBuildsDiffer: two programs without a version are told apart, as far as they can be.
+func TestBuildsDiffer(t *testing.T) {
+	mine := executableHash()
+	if len(mine) != 16 {
+		t.Fatalf("this executable has the hash %q", mine)
+	}
+	for build, want := range map[string]string{mine: "", "": "", "0123456789abcdef": "is another build of the program (0123456789abcdef, rank 0 " + mine + ")"} {
+		set := setup{Program: unversioned, Build: build, Recipe: "{}", Train: imageSet{}}
+		first := set
+		first.Build = mine
+		if got := set.difference(first); !strings.HasPrefix(got, want) || (got == "") != (want == "") {
+			t.Errorf("build %q: %q, want %q", build, got, want)
+		}
 	}
 }
 

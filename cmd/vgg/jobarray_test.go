@@ -23,7 +23,7 @@ var arrays = map[string]func(i, n int) (shard string, environment []string){
 		return fmt.Sprintf("auto/%d", n), []string{fmt.Sprintf("JOB_COMPLETION_INDEX=%d", i)}
 	},
 	"slurm": func(i, n int) (string, []string) {
-		return "auto", []string{fmt.Sprintf("SLURM_ARRAY_TASK_ID=%d", 5+2*i), fmt.Sprintf("SLURM_ARRAY_TASK_COUNT=%d", n), "SLURM_ARRAY_TASK_MIN=5", "SLURM_ARRAY_TASK_STEP=2", "SLURM_PROCID=0", "SLURM_NTASKS=1"}
+		return "auto", []string{fmt.Sprintf("SLURM_ARRAY_TASK_ID=%d", 5+2*i), fmt.Sprintf("SLURM_ARRAY_TASK_COUNT=%d", n), "SLURM_ARRAY_TASK_MIN=5", "SLURM_ARRAY_TASK_STEP=2", "SLURM_PROCID=0", "SLURM_STEP_NUM_TASKS=1"}
 	},
 	"aws": func(i, n int) (string, []string) {
 		return "auto", []string{fmt.Sprintf("AWS_BATCH_JOB_ARRAY_INDEX=%d", i), fmt.Sprintf("AWS_BATCH_JOB_ARRAY_SIZE=%d", n)}
@@ -35,7 +35,7 @@ var arrays = map[string]func(i, n int) (shard string, environment []string){
 		return "auto", []string{fmt.Sprintf("PMI_RANK=%d", i), fmt.Sprintf("PMI_SIZE=%d", n)}
 	},
 	"srun": func(i, n int) (string, []string) {
-		return "auto", []string{fmt.Sprintf("SLURM_PROCID=%d", i), fmt.Sprintf("SLURM_NTASKS=%d", n)}
+		return "auto", []string{fmt.Sprintf("SLURM_PROCID=%d", i), "SLURM_NTASKS=8", fmt.Sprintf("SLURM_STEP_NUM_TASKS=%d", n)}
 	},
 }
 
@@ -143,11 +143,43 @@ func TestJobArrays(t *testing.T) {
 			})
 		}
 	}
+	// Tasks that end at the same time: whichever is the last, all is merged.
+	together := make([]*exec.Cmd, 3)
+	texts := make([]bytes.Buffer, len(together))
+	for i := range together {
+		_, environment := arrays["openmpi"](i, len(together))
+		together[i] = vgg(environment, "eval", "net.safetensors", "set", "--map=map.csv", "--scales=64", "--protocol=dense", "--out=together.jsonl", "--shard=auto")
+		together[i].Stderr = &texts[i]
+		if err := together[i].Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, cmd := range together {
+		_ = cmd.Wait()
+		want := 0
+		if strings.Contains(texts[i].String(), "merged into together.jsonl") {
+			want = 3
+		}
+		if code := cmd.ProcessState.ExitCode(); code != want {
+			t.Errorf("task %d at the same time: exit code %d, want %d\n%s", i, code, want, &texts[i])
+		}
+	}
+	if got, want := run(3, nil, "eval", "--merge", "together.jsonl", "--json"), run(3, nil, "eval", "--merge", "eval.jsonl", "--json"); got != want {
+		t.Errorf("merged at the same time: %.2000s\nwant %.2000s", got, want)
+	}
 	if text := run(3, []string{"SLURM_ARRAY_TASK_ID=1", "SLURM_ARRAY_TASK_COUNT=4", "SLURM_ARRAY_TASK_MIN=1"}, "eval", "net.safetensors", "set", "--map=map.csv", "--scales=40"); !strings.Contains(text, "note: this is task 1 of 4") {
 		t.Errorf("no word of the job array:\n%s", text)
 	}
+	for _, args := range [][]string{
+		{"eval", "net.safetensors", "set", "--map=map.csv", "--scales=40"}, {"features", "net.safetensors", "set", "--layer=pool5", "--out=ranks.npy"},
+		{"index", "net.safetensors", "set", "--layer=pool5", "--out=ranks-index.npy"}, {"localize", "eval", "boxes.safetensors", "set", "--annotations=boxes.csv"},
+	} {
+		if text := run(3, []string{"PMI_RANK=0", "PMI_SIZE=4"}, args...); !strings.Contains(text, "note: this is one of 4 ranks of mpiexec, each of which takes all images") {
+			t.Errorf("%s: no word of the ranks:\n%s", args[0], text)
+		}
+	}
 	for _, environment := range [][]string{
-		nil, {"JOB_COMPLETION_INDEX=1"}, {"SLURM_ARRAY_TASK_ID=7", "SLURM_ARRAY_TASK_COUNT=3", "SLURM_ARRAY_TASK_MIN=1"},
+		nil, {"JOB_COMPLETION_INDEX=1"}, {"SLURM_PROCID=0", "SLURM_NTASKS=8"}, {"SLURM_ARRAY_TASK_ID=7", "SLURM_ARRAY_TASK_COUNT=3", "SLURM_ARRAY_TASK_MIN=1"},
 		{"JOB_COMPLETION_INDEX=1", "JOB_COMPLETIONS=2", "AWS_BATCH_JOB_ARRAY_INDEX=0", "AWS_BATCH_JOB_ARRAY_SIZE=2"},
 	} {
 		if text := run(2, environment, "eval", "net.safetensors", "set", "--out", "none.jsonl", "--shard=auto"); !strings.Contains(text, "--shard") {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -166,6 +167,91 @@ func TestManifestsAreChecked(t *testing.T) {
 		edit(d["spec"].(map[string]any))
 		if err := schemas["MPIJob"].check("MPIJob", d); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want an error with %q", err, want)
+		}
+	}
+}
+
+// at returns what is at a path of keys and indices in a manifest.
+func at(t *testing.T, v any, path ...any) any {
+	t.Helper()
+	for _, step := range path {
+		switch step := step.(type) {
+		case string:
+			m, _ := v.(map[string]any)
+			v = m[step]
+		case int:
+			l, _ := v.([]any)
+			if step >= len(l) {
+				t.Fatalf("%v: no item %d of %v", path, step, v)
+			}
+			v = l[step]
+		}
+	}
+	return v
+}
+
+// TestIndexedJob: errors that stay end the job, and those that pass are tried again; the cache of
+// the image can be written.
+func TestIndexedJob(t *testing.T) {
+	d := manifest(t, "indexedjob.yaml")[0]
+	actions := map[any]any{}
+	for _, rule := range at(t, d, "spec", "podFailurePolicy", "rules").([]any) {
+		codes, _ := at(t, rule, "onExitCodes", "values").([]any)
+		for _, code := range codes {
+			if at(t, rule, "onExitCodes", "operator") != "In" {
+				t.Errorf("rule %v: want the operator In", rule)
+			}
+			actions[code] = at(t, rule, "action")
+		}
+	}
+	for code, want := range map[int]any{1: "FailJob", 2: "FailJob", 3: "FailIndex", 75: nil, 130: nil, 137: nil} {
+		if actions[code] != want {
+			t.Errorf("exit code %d: %v, want %v", code, actions[code], want)
+		}
+	}
+	image, err := os.ReadFile("../../deploy/Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`XDG_CACHE_HOME=(\S+)`).FindSubmatch(image)
+	if found == nil {
+		t.Fatal("no XDG_CACHE_HOME in the image")
+	}
+	pod := at(t, d, "spec", "template", "spec")
+	limits := map[any]any{} // of volumes without contents
+	for _, v := range at(t, pod, "volumes").([]any) {
+		limits[at(t, v, "name")] = at(t, v, "emptyDir", "sizeLimit")
+	}
+	for _, m := range at(t, pod, "containers", 0, "volumeMounts").([]any) {
+		if at(t, m, "mountPath") == string(found[1]) && limits[at(t, m, "name")] != nil {
+			return
+		}
+	}
+	t.Errorf("no volume with a limit at %s", found[1])
+}
+
+// TestLaunchersPatience: mpirun waits for a checkpoint before it kills the ranks, and the pod waits
+// for mpirun.
+func TestLaunchersPatience(t *testing.T) {
+	mpijob, trainer := manifest(t, "mpijob.yaml")[0], manifest(t, "trainer.yaml")
+	launcher := at(t, mpijob, "spec", "mpiReplicaSpecs", "Launcher", "template", "spec")
+	replicated := at(t, trainer[0], "spec", "template", "spec", "replicatedJobs", 0)
+	if at(t, replicated, "name") != "launcher" {
+		t.Fatalf("the first job is %v", at(t, replicated, "name"))
+	}
+	for name, c := range map[string]struct{ mpirun, pod any }{
+		"mpijob.yaml":  {at(t, launcher, "containers", 0, "args"), launcher},
+		"trainer.yaml": {at(t, trainer[1], "spec", "trainer", "command"), at(t, replicated, "template", "spec", "template", "spec")},
+	} {
+		words := fmt.Sprint(c.mpirun)
+		found := regexp.MustCompile(`--mca odls_base_sigkill_timeout (\d+) .*vgg`).FindStringSubmatch(words)
+		if found == nil {
+			t.Errorf("%s: mpirun kills ranks a second after SIGTERM: %s", name, words)
+			continue
+		}
+		seconds, _ := strconv.Atoi(found[1])
+		if grace, _ := at(t, c.pod, "terminationGracePeriodSeconds").(int); seconds < 30 || grace <= seconds {
+			t.Errorf("%s: mpirun waits %d s, the pod %d s", name, seconds, grace)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,6 +132,60 @@ func TestMPI(t *testing.T) {
 			c, text = start(l.program, append(full, mpiTraining("A", fmt.Sprintf("full-%d", i), "--json", "--set", "max_iterations=2")...)...)
 			if err := c.Run(); err == nil || !strings.Contains(text.String(), "standard output: ") {
 				t.Errorf("a result that can't be printed: %v:\n%s", err, text)
+			}
+		})
+	}
+}
+
+// TestMPIUnlikeRanks: ranks of which one has fewer instruction sets compute with those, to the bits
+// of one process with them, and say so; an error of rank 1 that may pass has its exit code.
+func TestMPIUnlikeRanks(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := fmt.Sprintf("http://%v/train-000000.tar", listener.Addr())
+	listener.Close()
+	run := func(program string, arguments ...string) (code int, text string) {
+		t.Helper()
+		c := exec.CommandContext(vggtest.UntilDeadline(t), program, arguments...)
+		c.Dir, c.WaitDelay = dir, 10*time.Second
+		c.Env = append(os.Environ(), asProgram+"=1", "XDG_CACHE_HOME="+dir)
+		out, _ := c.CombinedOutput()
+		return c.ProcessState.ExitCode(), string(out)
+	}
+	short := func(out string, more ...string) []string {
+		return mpiTraining("A", out, append([]string{"--set", "max_iterations=2"}, more...)...)
+	}
+	if code, text := run("env", append([]string{"VGG_CPU=go", self}, short("plain")...)...); code != 0 {
+		t.Fatalf("one process: exit code %d:\n%s", code, text)
+	}
+	for i, l := range launchers {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel() // a server that is gone is waited for
+			if _, err := exec.LookPath(l.program); err != nil {
+				vggtest.Skip(t, l.program)
+			}
+			two := func(first, second []string) (int, string) {
+				args := append(append(slices.Clone(l.arguments), "-n", "1"), first...)
+				return run(l.program, append(append(args, ":", "-n", "1"), second...)...)
+			}
+			out := fmt.Sprintf("sets-%d", i)
+			code, text := two(append([]string{self}, short(out)...), append([]string{"env", "VGG_CPU=go", self}, short(out)...))
+			if code != 0 || !strings.Contains(text, "note: rank 1 (") || !strings.Contains(text, "all ranks compute with go") {
+				t.Fatalf("rank 1 with go alone: exit code %d:\n%s", code, text)
+			}
+			if sum(t, filepath.Join(dir, out, "last.safetensors")) != sum(t, filepath.Join(dir, "plain", "last.safetensors")) {
+				t.Error("rank 1 with go alone: other weights than of one process")
+			}
+			code, text = two(append([]string{self}, short("gone")...), append([]string{self}, short("gone", "--data", gone)...))
+			if code != 75 || !strings.Contains(text, "rank 1: ") || !strings.Contains(text, gone) {
+				t.Errorf("rank 1 without its server: exit code %d, want 75:\n%s", code, text)
 			}
 		})
 	}

@@ -105,7 +105,7 @@ func TestSlurm(t *testing.T) {
 		return string(out)
 	}
 	const deploy = "../../deploy/"
-	run(nil, "sbatch", "--test-only", deploy+"slurm-array.sh", "weights", "data", "out")
+	run(nil, "sbatch", "--test-only", deploy+"slurm-array.sh", "weights", "data", "out.jsonl")
 	run(nil, "sbatch", "--test-only", "--nodes=1", deploy+"slurm-mpi.sh", "data", "run")
 
 	self, err := os.Executable()
@@ -124,16 +124,12 @@ func TestSlurm(t *testing.T) {
 	}
 	files["vgg"] = fmt.Appendf(nil, "#!/bin/sh\n%s=1 VGG_CPU=go exec '%s' \"$@\"\n", asProgram, self)
 	vggtest.WriteFiles(t, dir, files)
-	vgg, set, parts := filepath.Join(dir, "vgg"), filepath.Join(dir, "set"), filepath.Join(dir, "parts")
+	vgg, set, whole := filepath.Join(dir, "vgg"), filepath.Join(dir, "set"), filepath.Join(dir, "out", "d.jsonl")
 	if err := os.Chmod(vgg, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	log := filepath.Join(dir, "log-%a")
-	run([]string{"VGG=" + vgg}, "sbatch", "--wait", "--array=4-6", "--mem=1G", "--cpus-per-task=1", "--output="+log, deploy+"slurm-array.sh", weights, set, parts)
-	all := []string{"eval", "--json", "--merge"}
-	for i := range 3 {
-		all = append(all, filepath.Join(parts, fmt.Sprintf("%d.jsonl", i+1)))
-	}
+	run([]string{"VGG=" + vgg}, "sbatch", "--wait", "--array=4-8:2", "--mem=1G", "--cpus-per-task=1", "--output="+log, deploy+"slurm-array.sh", weights, set, whole)
 	result := func(args ...string) map[string]any {
 		t.Helper()
 		cmd := exec.CommandContext(t.Context(), vgg, args...)
@@ -147,7 +143,7 @@ func TestSlurm(t *testing.T) {
 		}
 		return v
 	}
-	merged, one := result(all...), result("eval", weights, "--data", set, "--json", "--threads=1")
+	merged, one := result("eval", "--json", "--merge", whole), result("eval", weights, "--data", set, "--json", "--threads=1")
 	for _, measured := range []string{"images_per_second", "memory_bytes", "peak_rss_bytes", "seconds"} {
 		delete(one, measured)
 	}

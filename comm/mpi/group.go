@@ -98,11 +98,24 @@ func (g *group) Abort(err error) {
 		err = &comm.RankError{Rank: g.rank, Err: err}
 	}
 	g.fail(err)
+	c := call{kind: failed, n: int64(len(err.Error()))}
+	if errors.Is(err, comm.ErrTemporary) {
+		c.other = temporary
+	}
 	g.run(context.Background(), func() error {
-		_, _, err := g.meet(call{kind: failed, n: int64(len(err.Error()))}, err.Error())
+		_, _, err := g.meet(c, err.Error())
 		return err
 	})
 }
+
+// reason is why another rank made the group fail, as that one says it.
+type reason struct {
+	text      string
+	temporary bool
+}
+
+func (r *reason) Error() string        { return r.text }
+func (r *reason) Is(target error) bool { return r.temporary && target == comm.ErrTemporary }
 
 // run makes f on MPI's thread. If ctx ends while it waits for other ranks, it waits on, for a
 // while, and then ends the whole job.
@@ -140,12 +153,12 @@ func (g *group) together(ctx context.Context, c call, do func() error) error {
 		return g.failure()
 	}
 	err := g.run(ctx, func() error {
-		calls, text, err := g.meet(c, "")
+		calls, failure, err := g.meet(c, "")
 		if err != nil {
 			return err
 		}
-		if text != "" {
-			return errors.New(text)
+		if failure != nil {
+			return failure
 		}
 		for rank, other := range calls {
 			if other != calls[0] {
@@ -173,6 +186,9 @@ const (
 	allGather
 )
 
+// temporary is the other number of a failed call whose reason is comm.ErrTemporary.
+const temporary = 1
+
 // call is a rank's call, as the ranks compare them: the lengths of its arguments and the root
 // or the leaves.
 type call struct {
@@ -195,10 +211,14 @@ func (c call) String() string {
 	return "Abort"
 }
 
-// meet tells every rank's call to all. If a rank's group has failed, it returns that rank's text.
-func (g *group) meet(c call, text string) (calls []call, failure string, err error) {
+// meet tells every rank's call to all. If a rank's group has failed, it returns that rank's
+// reason, of which text is this rank's.
+func (g *group) meet(c call, text string) (calls []call, failure *reason, err error) {
 	if g.size == 1 {
-		return []call{c}, text, nil
+		if c.kind == failed {
+			failure = &reason{text, c.other == temporary}
+		}
+		return []call{c}, failure, nil
 	}
 	calls = make([]call, g.size)
 	mine := []call{c}
@@ -209,7 +229,7 @@ func (g *group) meet(c call, text string) (calls []call, failure string, err err
 	pin.Pin(&calls[0])
 	l := g.library
 	if err := l.together("MPI_Iallgather", address(mine), size, l.byte, address(calls), size, l.byte, l.world); err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	for rank, other := range calls {
 		if other.kind != failed {
@@ -221,15 +241,15 @@ func (g *group) meet(c call, text string) (calls []call, failure string, err err
 		}
 		if len(said) == 0 {
 			said = []byte(fmt.Sprintf("comm: rank %d failed", rank))
-			return calls, string(said), nil
+			return calls, &reason{string(said), other.other == temporary}, nil
 		}
 		pin.Pin(&said[0])
 		if err := l.together("MPI_Ibcast", address(said), uintptr(len(said)), l.byte, uintptr(rank), l.world); err != nil {
-			return nil, "", err
+			return nil, nil, err
 		}
-		return calls, string(said), nil
+		return calls, &reason{string(said), other.other == temporary}, nil
 	}
-	return calls, "", nil
+	return calls, nil, nil
 }
 
 // address is the address of the first element; the caller pins it.

@@ -114,11 +114,12 @@ func wantLines(ranks int, line string) func(*testing.T, string, error) {
 
 // scenarios are what the ranks do.
 var scenarios = map[string]func(context.Context, comm.Group) error{
-	"sums":     sums,
-	"mismatch": mismatch,
-	"abort":    abort,
-	"cancel":   cancelled,
-	"killed":   killed,
+	"sums":      sums,
+	"mismatch":  mismatch,
+	"abort":     abort,
+	"temporary": temporary,
+	"cancel":    cancelled,
+	"killed":    killed,
 }
 
 // leaf has values of many magnitudes, so that another order of a sum has other bits.
@@ -276,7 +277,20 @@ func abort(ctx context.Context, g comm.Group) error {
 	if g.Rank() == 1 {
 		g.Abort(errors.New("photo.jpg is gone"))
 	}
-	if err := g.Barrier(ctx); err == nil || err.Error() != want {
+	if err := g.Barrier(ctx); err == nil || err.Error() != want || errors.Is(err, comm.ErrTemporary) {
+		return fmt.Errorf("%v, want %s", err, want)
+	}
+	fmt.Println("same error")
+	return nil
+}
+
+// temporary: every rank knows that the reason of another may pass.
+func temporary(ctx context.Context, g comm.Group) error {
+	const want = "comm: rank 1: the server is gone: may succeed later"
+	if g.Rank() == 1 {
+		g.Abort(fmt.Errorf("the server is gone: %w", comm.ErrTemporary))
+	}
+	if err := g.Barrier(ctx); err == nil || err.Error() != want || !errors.Is(err, comm.ErrTemporary) {
 		return fmt.Errorf("%v, want %s", err, want)
 	}
 	fmt.Println("same error")
@@ -314,6 +328,7 @@ func TestSums(t *testing.T) {
 
 func TestMismatch(t *testing.T)  { under(t, 3, "mismatch", wantLines(3, "same error")) }
 func TestAbort(t *testing.T)     { under(t, 3, "abort", wantLines(3, "same error")) }
+func TestTemporary(t *testing.T) { under(t, 3, "temporary", wantLines(3, "same error")) }
 func TestCancelled(t *testing.T) { under(t, 2, "cancel", wantLines(2, "same error")) }
 
 func TestKilledRank(t *testing.T) {

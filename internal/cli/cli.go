@@ -18,6 +18,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/architecture"
+	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/internal/kernel"
 	"github.com/verydeep/vgg/internal/lockfile"
 	"github.com/verydeep/vgg/internal/remote"
@@ -323,7 +324,7 @@ func exitCode(ctx context.Context, err error) int {
 // temporary reports whether the same command may succeed later, with nothing done.
 func temporary(err error) bool {
 	_, held := errors.AsType[*lockfile.HeldError](err)
-	return held || remote.Temporary(err)
+	return held || remote.Temporary(err) || errors.Is(err, comm.ErrTemporary)
 }
 
 // interrupted returns the error of a run that makes out; nil stays nil. After an interruption

@@ -1,13 +1,17 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/verydeep/vgg/comm/launch"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/journal"
 	"github.com/verydeep/vgg/internal/lockfile"
@@ -19,6 +23,7 @@ type shardFlag struct {
 
 	auto  bool   // the shard is that of a job array
 	whole string // --out with auto, of which the part's file is called
+	begun bool   // this process began the part's file: who saw it finished saw what this one wrote
 }
 
 // shardAuto is the word for the shard that a job array tells.
@@ -55,6 +60,8 @@ func (f *shardFlag) shard(e *environment, out *string) (eval.Shard, error) {
 	f.auto, f.whole = true, *out
 	s := eval.Shard{Index: task.index + 1, Count: task.count}
 	*out = partFile(f.whole, s)
+	_, err = os.Lstat(*out)
+	f.begun = errors.Is(err, fs.ErrNotExist)
 	fmt.Fprintf(e.stderr, "Shard %v by %s, into %s\n", s, task.from, *out)
 	return s, nil
 }
@@ -74,30 +81,40 @@ func (f *shardFlag) partFiles(count int) []string {
 	return files
 }
 
-// remarkArray says that a job array's tasks all do the same, which they hardly should.
+// remarkArray says that all tasks of a job array, or all ranks, do the same, which they hardly
+// should.
 func (f *shardFlag) remarkArray(e *environment) {
 	task, err := findTask(e.getenv, 0)
-	if index := e.getenv("JOB_COMPLETION_INDEX"); err != nil && index != "" {
+	index := e.getenv("JOB_COMPLETION_INDEX")
+	switch {
+	case errors.Is(err, errNoTask):
+	case err != nil && index != "":
 		e.remark(fmt.Sprintf("JOB_COMPLETION_INDEX is %s, and this process takes all images; --shard auto/N takes its part of N", index))
-	}
-	if err == nil && task.count > 1 && task.array {
+	case err != nil:
+		e.remark(fmt.Sprintf("this is a task of a job array, and takes all images: %v", err))
+	case task.count == 1:
+	case task.array:
 		e.remark(fmt.Sprintf("this is task %d of %d (%s), and takes all images; --shard auto takes its part", task.index+1, task.count, task.from))
+	case task.index == 0 && e.getenv("VGG_MPI") != launch.Off: // one of the ranks says it for all
+		e.remark(fmt.Sprintf("this is one of %d %s, each of which takes all images; --shard auto takes its part, and VGG_MPI=off says that it is meant", task.count, task.from))
 	}
 }
 
 // merging calls merge if this process is the last of its job array to end, and reports whether it
 // was. merge opens the files of all parts; that one isn't there yet, or isn't finished, says
-// that this isn't the last.
+// that this isn't the last. One process merges at a time: another may have opened the file of this
+// part before it was finished, so this one waits for it, and tries again.
 func (f *shardFlag) merging(e *environment, s eval.Shard, merge func(parts []string) error) (last bool, err error) {
-	release, err := lockfile.Beside(f.whole + ".merge")
-	if _, held := errors.AsType[*lockfile.HeldError](err); held {
-		fmt.Fprintf(e.stderr, "Shard %v is done; another process merges all into %s\n", s, f.whole)
-		return false, nil
-	}
+	before, _ := os.Stat(f.whole) // nil: not there
+	release, err := f.mergeLock(e, s)
 	if err != nil {
 		return false, err
 	}
 	defer release()
+	if after, err := os.Stat(f.whole); err == nil && f.begun && !unchanged(before, after) {
+		fmt.Fprintf(e.stderr, "Shard %v is done; another process has merged all into %s\n", s, f.whole)
+		return false, nil
+	}
 	err = merge(f.partFiles(s.Count))
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, journal.ErrUnfinished) {
 		fmt.Fprintf(e.stderr, "Shard %v is done; the last one to end merges all into %s\n", s, f.whole)
@@ -108,6 +125,32 @@ func (f *shardFlag) merging(e *environment, s eval.Shard, merge func(parts []str
 	}
 	fmt.Fprintf(e.stderr, "All %d shards are merged into %s\n", s.Count, f.whole)
 	return true, nil
+}
+
+// mergeLock keeps other processes from merging, until release is called. It waits for one that does.
+func (f *shardFlag) mergeLock(e *environment, s eval.Shard) (release func(), err error) {
+	waits := false
+	const first, longest = 20 * time.Millisecond, 2 * time.Second
+	for pause := first; ; pause = min(2*pause, longest) {
+		release, err := lockfile.Beside(f.whole + ".merge")
+		if _, held := errors.AsType[*lockfile.HeldError](err); !held {
+			return release, err
+		}
+		if !waits {
+			fmt.Fprintf(e.stderr, "Shard %v is done; another process is merging into %s, and this one waits for it\n", s, f.whole)
+		}
+		waits = true
+		select {
+		case <-e.ctx.Done():
+			return nil, context.Cause(e.ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// unchanged reports whether a file wasn't replaced; was is nil if it wasn't there.
+func unchanged(was, is fs.FileInfo) bool {
+	return was != nil && os.SameFile(was, is) && was.ModTime().Equal(is.ModTime())
 }
 
 // task is a process's place in a job array or among ranks.
@@ -121,11 +164,11 @@ type task struct {
 // otherwise, or 0.
 func findTask(getenv func(string) string, count int) (task, error) {
 	var found []task
-	add := func(index, size, first, step string, array bool) error {
+	add := func(index, size, first, step string) error {
 		if getenv(index) == "" {
 			return nil
 		}
-		t := task{from: index, array: array}
+		t := task{from: index, array: true}
 		value := func(name string, otherwise int) (int, error) {
 			text := getenv(name)
 			if name == "" || text == "" {
@@ -157,32 +200,41 @@ func findTask(getenv func(string) string, count int) (task, error) {
 			return fmt.Errorf("%s=%d of %d tasks from %d on, want --shard I/N: of a list with gaps the place isn't known", index, i, n, from)
 		}
 		t.index, t.count = (i-from)/by, n
-		if t.count > 1 || array {
-			found = append(found, t)
-		}
+		found = append(found, t)
 		return nil
 	}
 	err := errors.Join(
-		add("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", "", "", true),
-		add("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP", true),
-		add("AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE", "", "", true),
+		add("JOB_COMPLETION_INDEX", "JOB_COMPLETIONS", "", ""),
+		add("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP"),
+		add("AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE", "", ""),
 	)
 	if err == nil && len(found) == 0 {
-		err = errors.Join(add("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "", "", false))
-		if err == nil && len(found) == 0 {
-			err = add("PMI_RANK", "PMI_SIZE", "", "", false)
+		// For the parts it doesn't matter whether the ranks know of one another.
+		place, ok := launch.Find(func(name string) string {
+			if name == "VGG_MPI" {
+				return ""
+			}
+			return getenv(name)
+		})
+		if ok && count > 0 && count != place.Size {
+			err = fmt.Errorf("--shard auto/%d, and this is %v; want one number", count, place)
 		}
-		if err == nil && len(found) == 0 {
-			err = add("SLURM_PROCID", "SLURM_NTASKS", "", "", false)
+		if ok && place.Size > 1 {
+			found = append(found, task{index: place.Rank, count: place.Size, from: "ranks of " + place.By})
 		}
 	}
 	switch {
 	case err != nil:
 		return task{}, err
+	case len(found) == 0 && getenv("SLURM_PROCID") != "" && getenv("SLURM_STEP_NUM_TASKS") == "":
+		return task{}, fmt.Errorf("%w: a batch script of Slurm runs once, whatever --ntasks is; want srun before the command, which starts it for each task, or sbatch --array", errNoTask)
 	case len(found) == 0:
-		return task{}, errors.New("--shard auto, and no job array or ranks: neither JOB_COMPLETION_INDEX, SLURM_ARRAY_TASK_ID, AWS_BATCH_JOB_ARRAY_INDEX nor OMPI_COMM_WORLD_RANK, PMI_RANK or SLURM_PROCID with several tasks is in the environment; want --shard I/N")
+		return task{}, fmt.Errorf("%w: neither JOB_COMPLETION_INDEX, SLURM_ARRAY_TASK_ID, AWS_BATCH_JOB_ARRAY_INDEX nor OMPI_COMM_WORLD_RANK, PMI_RANK or SLURM_STEP_NUM_TASKS with several tasks is in the environment; want --shard I/N", errNoTask)
 	case len(found) > 1:
 		return task{}, fmt.Errorf("%s and %s are both in the environment, want --shard I/N", found[0].from, found[1].from)
 	}
 	return found[0], nil
 }
+
+// errNoTask is the error of a process that nothing started as one of several.
+var errNoTask = errors.New("--shard auto, and no job array or ranks")

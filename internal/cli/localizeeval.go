@@ -20,13 +20,14 @@ import (
 )
 
 type localizeEvalCommand struct {
-	Weights string `arg:"" help:"Localisation network (vgg localize train), with scales behind it if wanted: PCR.safetensors@256,384."`
+	Weights string `arg:"" help:"Localisation network (vgg localize train), with scales behind it if wanted: PCR.safetensors@256,384. With --merge: result files."`
 	setFlags
 	withFlag
 	Protocol string `default:"centre" enum:"centre,center,dense,multi-crop" placeholder:"NAME" help:"Views of an image: centre, the box of the true class from the central crop; dense, the whole image, with merged boxes and, with --classifier, the five most probable classes; multi-crop, the same with 5×5 crops (centre)."`
 	Scales   []int  `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels (as the weights tell)."`
 	Out      string `placeholder:"FILE" help:"Output: a result file with the boxes of every image, as soon as they are known. An interrupted run continues from it."`
 	verifyFlag
+	Merge      bool   `help:"Combine the shards of one run, which the arguments name, into --out instead of running. The command of the run with this --out, and without --shard, then shows the result."`
 	Draw       string `placeholder:"FILE" help:"Draw the boxes, as PNG: the best and the worst beside the true ones."`
 	DrawImages int    `default:"12" placeholder:"N" help:"Number of images to draw, half of them the best (12)."`
 	overwriteFlag
@@ -54,7 +55,8 @@ func (localizeEvalCommand) Help() string {
 Examples:
 
     vgg localize eval PCR.safetensors ILSVRC
-    vgg localize eval PCR.safetensors@256,384 --classifier D --data ILSVRC --protocol dense --out boxes.jsonl` + exitHelp
+    vgg localize eval PCR.safetensors@256,384 --classifier D --data ILSVRC --protocol dense --out boxes.jsonl
+    vgg localize eval --merge 1.jsonl 2.jsonl --out boxes.jsonl` + exitHelp
 }
 
 // localizeResult has the JSON keys of `vgg localize eval --json`.
@@ -67,6 +69,9 @@ type localizeResult struct {
 }
 
 func (c *localizeEvalCommand) Run(e *environment) error {
+	if c.Merge {
+		return c.merge(e)
+	}
 	if c.DrawImages < 1 || c.DrawImages > 100 {
 		return usagef("--draw-images %d, want 1 to 100", c.DrawImages)
 	}
@@ -167,6 +172,28 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 		return nil
 	}
 	return unreadable(r.Unreadable, r.Images+r.Unreadable)
+}
+
+// merge combines shards. What they are measured by, the networks and the set, isn't in the files.
+func (c *localizeEvalCommand) merge(e *environment) error {
+	switch {
+	case c.Data != "" || c.Shard != "" || c.With != nil || c.Classifier != nil || c.Verify || c.Draw != "":
+		return usagef("--merge reads result files, want no --data, --with, --classifier, --shard, --verify or --draw")
+	case c.Out == "":
+		return usagef("--merge without --out, want the file for the results of all shards")
+	}
+	shards := append([]string{c.Weights}, c.Sets...)
+	if err := c.overwriteFlag.check([]output{{"--out", c.Out}}, shards...); err != nil {
+		return err
+	}
+	if err := localize.MergeShards(e.ctx, shards, c.Out); err != nil {
+		return err
+	}
+	if c.JSON {
+		return writeJSON(e.stdout, map[string]any{"out": c.Out, "shards": len(shards)})
+	}
+	_, err := fmt.Fprintf(e.stdout, "%d shards are merged into %s; the command of the run with --out %s, and without --shard, shows the result\n", len(shards), c.Out, c.Out)
+	return err
 }
 
 // networks returns the localisation networks.

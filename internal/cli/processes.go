@@ -59,6 +59,21 @@ type processPlace struct {
 	Threads int    // of --threads; 0: not given
 }
 
+// Abort implements [comm.Group]. The exit code is rank 0's, which must know what a scheduler does
+// about the reason.
+func (p *processes) Abort(err error) {
+	if temporary(err) {
+		err = temporaryError{err}
+	}
+	p.Group.Abort(err)
+}
+
+// temporaryError is an error that tells other processes that it is temporary.
+type temporaryError struct{ error }
+
+func (e temporaryError) Unwrap() error        { return e.error }
+func (e temporaryError) Is(target error) bool { return target == comm.ErrTemporary }
+
 // first reports whether this process reads and writes the results: it is alone, or rank 0.
 func (p *processes) first() bool { return p == nil || p.Rank() == 0 }
 

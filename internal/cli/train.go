@@ -269,7 +269,7 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	o.Ranks, o.Memory, o.MaxPixels, o.Resume, o.StatsDir = c.Ranks.n, int64(c.Memory), c.pixels(), c.Resume, cacheDir()
 	o.Verify = c.Verify
 	if c.processes != nil {
-		o.Processes = c.processes.Group
+		o.Processes = c.processes
 		fmt.Fprintln(human, c.processes.describe(c.Ranks.n))
 	}
 	// 0 is the default in the library, and none on the command line.
