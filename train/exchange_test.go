@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/internal/vggtest"
+	"github.com/verydeep/vgg/nn"
 )
 
 // slow is a group whose sums take a while; it keeps their lengths.
@@ -83,5 +85,67 @@ func TestExchangeSums(t *testing.T) {
 		if least := (time.Duration(len(groups[i].sums)) * slowly).Seconds(); spent.ExchangeWaitSeconds < least || spent.ExchangeSeconds < least {
 			t.Errorf("rank %d: %+v, though all sums, of at least %g s, came after the backward pass", i, spent, least)
 		}
+	}
+}
+
+// watched is a group alone that tells how long each sum is when it begins.
+type watched struct {
+	comm.Group
+	begun chan int
+}
+
+func (w *watched) AllReduce(ctx context.Context, tree comm.Tree, parts [][]float32) error {
+	w.begun <- len(parts[0])
+	return w.Group.AllReduce(ctx, tree, parts)
+}
+
+// TestExchangeOverlaps: the sum of a gradient begins while the backward pass has other layers
+// before it, the last layer's first. The backward pass waits here for the sum of each gradient that
+// it completes, so one that began later would never come.
+func TestExchangeOverlaps(t *testing.T) {
+	r := stepRecipe("A", 1)
+	s := newTestStepper(t, stepNetwork(t, r), stepOptions{Recipe: r, Batch: 4, Ranks: 1, Threads: 1})
+	rank := s.ranks[0]
+	group := &watched{Group: rank.exchange.comm, begun: make(chan int, len(rank.sums.params))}
+	rank.exchange.comm = group
+	ctx := vggtest.UntilDeadline(t)
+	params := rank.sums.params
+	complete := map[int]bool{}
+	var completed, summed []int // parameters in order
+	wait := func() {
+		select {
+		case n := <-group.begun:
+			i := len(params) - 1 - len(summed)
+			if n != len(params[i].Value) {
+				t.Errorf("sum %d is of %d values, want the %d of %s", len(summed), n, len(params[i].Value), params[i].Name)
+			}
+			summed = append(summed, i)
+		case <-ctx.Done():
+			t.Fatalf("%d of %d gradients are complete, and %d sums have begun", len(completed), len(params), len(summed))
+		}
+	}
+	b := whole(stepBatch(1, 4))
+	rank.sums.push()
+	rank.chain.ZeroGrad()
+	rank.exchange.factors.begin(b.n)
+	rank.exchange.begin(t.Context())
+	_, err := s.gradient(t.Context(), rank, b, 1, 0, 4, func(p *nn.Param) {
+		i := rank.exchange.place[p]
+		completed = append(completed, i)
+		complete[i] = true
+		rank.exchange.complete(p)
+		for complete[len(params)-1-len(summed)] {
+			wait()
+		}
+	})
+	if err := rank.exchange.end(err); err != nil {
+		t.Fatal(err)
+	}
+	if len(completed) != len(params) || len(summed) != len(params) {
+		t.Fatalf("%d gradients complete and %d summed in the backward pass, want all %d", len(completed), len(summed), len(params))
+	}
+	// The two of the last layer come first, those of the first layer last.
+	if first, last := completed[:2], completed[len(completed)-2:]; slices.Min(first) != len(params)-2 || slices.Max(last) != 1 {
+		t.Errorf("gradients are complete in the order %v", completed)
 	}
 }
