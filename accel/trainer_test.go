@@ -267,7 +267,7 @@ func TestDropoutMasks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := d.compile(code, 1, true)
+	e, err := d.compile(code, 1, true, work{})
 	if err != nil {
 		t.Fatal(err)
 	}
