@@ -260,7 +260,7 @@ func TestManyCalls(t *testing.T) {
 	sgd := nn.NewSGD(c)
 	b := nn.TrainerBatch{X: oracle.Images(t, "12x3x8x8", 0), Labels: make([]int, 12)}
 	live := 0
-	for i := range 200 {
+	for i := range mostPrograms + 20 { // of which each makes a program of its own
 		b.Iteration = i + 1
 		tr.Ahead(b)
 		if _, err := tr.Step(t.Context(), b, paperUpdate); err != nil {
@@ -289,8 +289,8 @@ func TestManyCalls(t *testing.T) {
 			t.Fatalf("call %d: %d buffers and programs, want %d", i, n, live)
 		}
 	}
-	if n := len(r.programs.all); n > mostPrograms {
-		t.Errorf("the runner remembers %d programs, want at most %d", n, mostPrograms)
+	if n := len(r.programs.all); n != mostPrograms || r.programs.used.Len() != n {
+		t.Errorf("the runner remembers %d programs, want %d", n, mostPrograms)
 	}
 }
 
