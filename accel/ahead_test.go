@@ -114,9 +114,7 @@ func TestSmallerImages(t *testing.T) {
 		}
 		vggtest.Near(t, size, got.Data, want.Data)
 	}
-	programs := 0
-	r.programs.Range(func(any, any) bool { programs++; return true })
-	if programs != 3 { // of 64×64 for two images, and for smaller ones, two and one
+	if programs := len(r.programs.all); programs != 3 { // of 64×64 for two images, and for smaller ones, two and one
 		t.Errorf("%d programs, want 3", programs)
 	}
 }

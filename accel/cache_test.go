@@ -48,7 +48,7 @@ func compileOnce(t *testing.T, dir string, p pjrt.Program) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = d.compile(p, 1, false)
+	_, err = d.compile(p, 1, false, work{})
 	if err := errors.Join(err, d.Close()); err != nil {
 		t.Fatal(err)
 	}
@@ -223,12 +223,12 @@ func TestCacheEvicts(t *testing.T) {
 	// Saving does it.
 	d := testDevice(t, Options{CacheDir: dir})
 	d.cache.most = 1 << 20
-	if _, err := d.compile(sumProgram(t, 1), 1, false); err != nil {
+	if _, err := d.compile(sumProgram(t, 1), 1, false, work{}); err != nil {
 		t.Fatal(err)
 	}
 	saved := len(cachedPrograms(t, dir))
 	d.cache.most = 1
-	if _, err := d.compile(sumProgram(t, 2), 1, false); err != nil {
+	if _, err := d.compile(sumProgram(t, 2), 1, false, work{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := listed(t, dir); saved != 3 || got != "notes.txt" {

@@ -1,11 +1,13 @@
 package accel
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/verydeep/vgg/accel/hlo"
 	"github.com/verydeep/vgg/accel/pjrt"
@@ -58,6 +60,8 @@ type Device struct {
 	devices   []*pjrt.Device
 	precision Precision
 	cache     cache
+	limit     int64        // bytes that programs can have of each device; 0: the plugin doesn't say
+	holds     atomic.Int64 // bytes that runners and trainers hold on the first device between programs
 
 	mu       sync.Mutex
 	programs map[programKey]*pjrt.Executable
@@ -65,7 +69,7 @@ type Device struct {
 
 // programKey tells programs apart.
 type programKey struct {
-	code     string
+	code     [sha256.Size]byte // the hash of the text, which is long
 	replicas int
 	exact    bool
 }
@@ -101,6 +105,9 @@ func Open(o Options) (*Device, error) {
 	}
 	d := &Device{client: client, devices: devices[:count], precision: o.Precision, programs: map[programKey]*pjrt.Executable{}}
 	d.cache = newCache(o.CacheDir, client, drivers)
+	if m, err := devices[0].Memory(); err == nil {
+		d.limit = m.Limit
+	}
 	return d, nil
 }
 
@@ -225,13 +232,14 @@ func (d *Device) Close() error {
 }
 
 // compile returns the executable of a program on the first devices, one for each replica. It
-// compiles a program once. exact forbids operations whose bits vary from run to run.
-func (d *Device) compile(p pjrt.Program, replicas int, exact bool) (*pjrt.Executable, error) {
+// compiles a program once. exact forbids operations whose bits vary from run to run. It is a
+// [*TooLargeError] if the device has less memory than the work wants.
+func (d *Device) compile(p pjrt.Program, replicas int, exact bool, w work) (*pjrt.Executable, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	key := programKey{string(p.Code), replicas, exact}
+	key := programKey{sha256.Sum256(p.Code), replicas, exact}
 	if e := d.programs[key]; e != nil {
-		return e, nil
+		return e, d.fits(e, w)
 	}
 	o := pjrt.CompileOptions{Devices: d.devices[:replicas], Flags: d.flags(exact)}
 	e, err := d.cache.load(p, o)
@@ -244,7 +252,7 @@ func (d *Device) compile(p pjrt.Program, replicas int, exact bool) (*pjrt.Execut
 		}
 		d.cache.save(e, o)
 	}
-	if err := d.fits(e); err != nil {
+	if err := d.fits(e, w); err != nil {
 		return nil, errors.Join(err, e.Free())
 	}
 	d.programs[key] = e
@@ -258,37 +266,6 @@ func (d *Device) flags(exact bool) map[string]any {
 		flags["xla_gpu_deterministic_ops"] = true
 	}
 	return flags
-}
-
-// TooLargeError is a program that takes more memory than the device has.
-type TooLargeError struct {
-	Program    string
-	Need, Have int64 // bytes
-}
-
-func (e *TooLargeError) Error() string {
-	return fmt.Sprintf("accel: %s takes %d MiB of the device's memory, which has %d MiB: a smaller batch (or micro-batch) takes less", e.Program, (e.Need+1<<20-1)>>20, e.Have>>20)
-}
-
-// fits is an error if a program needs more memory than the device has, by the compiler's own
-// figures.
-func (d *Device) fits(e *pjrt.Executable) error { return d.fitsBeside(e, 0, 0) }
-
-// fitsBeside is fits beside some bytes that are held on the device. most is the bytes that both
-// may take; 0: what the device has.
-func (d *Device) fitsBeside(e *pjrt.Executable, held, most int64) error {
-	need, err := e.Memory()
-	if err != nil {
-		return nil // the plugin doesn't say
-	}
-	total := need.Total() + held
-	if have, err := d.devices[0].Memory(); err == nil && have.Limit > 0 && (most == 0 || have.Limit < most) {
-		most = have.Limit // else the plugin doesn't say
-	}
-	if most == 0 || total <= most {
-		return nil
-	}
-	return &TooLargeError{e.Program.Name, total, most}
 }
 
 // program makes a plugin's program of a function that returns the results.
@@ -311,14 +288,4 @@ func program(name string, f *hlo.Func, replicas int, results ...hlo.Value) (pjrt
 func shapeOf(t hlo.Type) pjrt.Shape {
 	kinds := map[hlo.Elem]pjrt.Type{hlo.F32: pjrt.F32, hlo.BF16: pjrt.BF16, hlo.I32: pjrt.S32, hlo.U32: pjrt.U32, hlo.U64: pjrt.U64, hlo.Bool: pjrt.Pred}
 	return pjrt.NewShape(kinds[t.Elem], t.Dims...)
-}
-
-// failed is the error of a program that ran: what to do if the device may be lost.
-func failed(err error) error {
-	for _, c := range []pjrt.Code{pjrt.Unavailable, pjrt.Internal, pjrt.DataLoss, pjrt.Aborted} {
-		if pjrt.IsCode(err, c) {
-			return fmt.Errorf("accel: %w: the device or its driver failed; this process can't use it any more. Files that are complete stay, and what goes on from them (vgg train --resume, --out of an evaluation) does in a new process", err)
-		}
-	}
-	return fmt.Errorf("accel: %w", err)
 }

@@ -52,7 +52,7 @@ func record(t *testing.T, d *Device, c *nn.Chain, x *tensor.Tensor, labels []int
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := d.compile(code, 1, true)
+	e, err := d.compile(code, 1, true, work{})
 	if err != nil {
 		t.Fatal(err)
 	}

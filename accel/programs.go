@@ -9,7 +9,7 @@ import (
 // [Runner] runs it. It takes the chain's parameters and the images. The chain needs no weights,
 // nor is there a need of a device: a [pjrt.Topology] compiles it.
 func InferenceProgram(c *nn.Chain, n, h, w int, precision Precision) (pjrt.Program, error) {
-	p, _, _, err := inferenceProgram(inferenceKey{chain: c, n: n, h: h, w: w}, precision)
+	p, _, _, err := inferenceProgram(c, inferenceInput{n: n, h: h, w: w}, precision)
 	return p, err
 }
 

@@ -3,6 +3,7 @@ package accel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -29,6 +30,7 @@ type part struct {
 	images    []int // that count
 	sums      int   // results before the losses
 	losses    [][]float64
+	waited    bool // for the execution, whose error is known
 }
 
 // groupSum is the loss of a group or several, then whether a process is to stop, then the
@@ -61,6 +63,10 @@ func (s *step) close() error {
 		errs = append(errs, b.Free())
 	}
 	for _, p := range s.parts {
+		// Not only for the error: what has begun holds events until it is waited for.
+		if err := p.execution.Wait(); err != nil && !p.waited {
+			errs = append(errs, fmt.Errorf("accel: %w", err))
+		}
 		for _, row := range p.execution.Outputs {
 			errs = append(errs, pjrt.Free(row[p.sums:]...))
 		}
@@ -71,7 +77,8 @@ func (s *step) close() error {
 // start is the place in the batch at which a group begins.
 func (s *step) start(group int) int { return group * s.n / s.t.o.Groups }
 
-// sumGroups forms each rank's sums. On return the devices have computed them.
+// sumGroups forms each rank's sums. On return the devices have computed them, or will. If the
+// context is done, it is [nn.ErrStopped].
 func (s *step) sumGroups(ctx context.Context) error {
 	t := s.t
 	if err := s.constants(); err != nil {
@@ -122,7 +129,7 @@ func (s *step) group(ctx context.Context, i int) error {
 	}
 	for from := 0; from < longest; from += t.plan.images {
 		if ctx.Err() != nil {
-			return context.Cause(ctx)
+			return nn.ErrStopped
 		}
 		if err := s.micro(groups, from); err != nil {
 			return err
@@ -153,7 +160,7 @@ func (s *step) micro(groups []int, from int) error {
 	targets := make([][]*pjrt.Buffer, len(groups))
 	defer func() { freeRows(targets) }() // likewise
 	if s.b.Loss != nil {
-		loss = hostLoss
+		loss = hostLoss // also where the options promised another
 		if err := s.hostTargets(&p, targets, inputs, first); err != nil {
 			return err
 		}
@@ -250,7 +257,7 @@ func (s *step) targets(rows [][]*pjrt.Buffer, first, count []int) error {
 // pass of its own.
 func (s *step) hostTargets(p *part, rows, inputs [][]*pjrt.Buffer, first []int) error {
 	t := s.t
-	x, err := t.start("scores", t.plan.scoresProgram, t.rows(t.weights, inputs, s.keys))
+	x, err := t.start(scores, t.plan.scoresProgram, t.rows(t.weights, inputs, s.keys))
 	if err == nil {
 		err = finish(x)
 	}
@@ -260,13 +267,13 @@ func (s *step) hostTargets(p *part, rows, inputs [][]*pjrt.Buffer, first []int) 
 	defer func() { freeRows(x.Outputs) }() // they have been read
 	n, k := t.plan.images, t.plan.classes
 	for r, row := range x.Outputs {
-		scores, err := pjrt.Download[float32](row[0])
+		y, err := pjrt.Download[float32](row[0])
 		if err != nil {
 			return err
 		}
 		d, losses := make([]float32, n*k), []float64{}
 		for i := range p.images[r] {
-			losses = append(losses, s.b.Loss(first[r]-s.b.From+i, scores[i*k:(i+1)*k], d[i*k:(i+1)*k], 1))
+			losses = append(losses, s.b.Loss(first[r]-s.b.From+i, y[i*k:(i+1)*k], d[i*k:(i+1)*k], 1))
 		}
 		p.losses = append(p.losses, losses)
 		b, err := pjrt.Upload(t.d.devices[r], d, n, k)
@@ -322,8 +329,9 @@ func (s *step) total(ctx context.Context) (float64, []float64, error) {
 
 // read adds a part's losses and statistics to those of its groups.
 func (s *step) read(p *part, groups map[comm.Span]groupSum) error {
+	p.waited = true
 	if err := p.execution.Wait(); err != nil {
-		return failed(err)
+		return fmt.Errorf("accel: %w", err)
 	}
 	for r, row := range p.execution.Outputs {
 		if p.images[r] == 0 {

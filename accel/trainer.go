@@ -33,6 +33,7 @@ type Trainer struct {
 	nodes  []comm.Span
 
 	programs map[any]*pjrt.Executable
+	resident int64            // bytes of [Device.holds]
 	weights  [][]*pjrt.Buffer // of each rank, all parameters
 	momenta  [][]*pjrt.Buffer // of each rank, those of learnt parameters
 	stack    [][][]*pjrt.Buffer
@@ -46,6 +47,7 @@ type Trainer struct {
 // not learnt. Its momenta are zero. It is an error if the chain can't run on such an input, if
 // nothing is learnt, or if there are fewer devices than ranks.
 func (d *Device) NewTrainer(c *nn.Chain, o nn.TrainerOptions) (_ *Trainer, err error) {
+	defer func() { err = failed(err) }()
 	all := newRanks(o)
 	switch {
 	case o.Groups < 1 || o.Ranks < 1 || o.Groups%all.size != 0:
@@ -61,6 +63,9 @@ func (d *Device) NewTrainer(c *nn.Chain, o nn.TrainerOptions) (_ *Trainer, err e
 	}
 	t.spans, t.folded = all.spans(t.tree)
 	t.nodes = t.tree.Spans(all.own(t.tree))
+	if err := t.prepare(); err != nil {
+		return nil, err
+	}
 	t.weights, t.momenta = make([][]*pjrt.Buffer, o.Ranks), make([][]*pjrt.Buffer, o.Ranks)
 	if err := t.Send(nil); err != nil {
 		return nil, errors.Join(err, t.Close())
@@ -84,15 +89,8 @@ func (d *Device) plan(c *nn.Chain, o nn.TrainerOptions) (*plan, error) {
 			return nil, fmt.Errorf("accel: micro-batches of %d images: batch normalisation takes its statistics from whole groups, of %d (batch %d in %d groups): want more groups, or more memory",
 				images, group, o.Batch, o.Groups)
 		}
-		code, err := p.gradientProgram(p.loss)
-		if err != nil {
-			return nil, err
-		}
-		e, err := d.compile(code, o.Ranks, true)
-		if err == nil {
-			if err = d.fitsBeside(e, p.held(o), o.Memory); err == nil {
-				return p, nil
-			}
+		if err = d.tries(p, o); err == nil {
+			return p, nil
 		}
 		if _, large := errors.AsType[*TooLargeError](err); !large && !pjrt.IsCode(err, pjrt.ResourceExhausted) || images == 1 {
 			return nil, err
@@ -101,24 +99,77 @@ func (d *Device) plan(c *nn.Chain, o nn.TrainerOptions) (*plan, error) {
 	}
 }
 
-// held is the bytes that training holds on each device beside the program that computes
-// gradients: momenta, further sums, the images of this batch and the next, and the parameters
-// that validation runs with.
-func (p *plan) held(o nn.TrainerOptions) int64 {
-	all := newRanks(o)
-	tree, sums := comm.Tree(o.Groups), 1
-	for r := range all.count {
-		sums = max(sums, tree.Sums(all.share(tree, r)))
+// tries compiles the programs that depend on the size of micro-batches, which tells whether they
+// fit.
+func (d *Device) tries(p *plan, o nn.TrainerOptions) error {
+	f := p.footprint(o)
+	code, err := p.gradientProgram(p.loss)
+	if err != nil {
+		return err
 	}
-	learnt, params := 0, 0
+	if _, err := d.compile(code, o.Ranks, true, f.work(p.loss, o)); err != nil || p.loss != hostLoss {
+		return err
+	}
+	if code, err = p.scoresProgram(); err != nil {
+		return err
+	}
+	_, err = d.compile(code, o.Ranks, true, f.work(scores, o))
+	return err
+}
+
+// footprint is what training holds on each device, in bytes.
+type footprint struct {
+	params int64 // the weights; validation has them once more
+	learnt int64 // of them; as much are momenta, and each sum of gradients
+	sums   int64 // number of sums that there are at a time
+	own    int64 // of them, those that a rank has formed in the end
+	nodes  int64 // number of sums that all ranks' become
+	batch  int64 // a rank's images of a batch: there are those of this and of the next one
+	images int   // of a micro-batch
+}
+
+func (p *plan) footprint(o nn.TrainerOptions) footprint {
+	all := newRanks(o)
+	tree := comm.Tree(o.Groups)
+	spans, _ := all.spans(tree)
+	f := footprint{own: int64(len(spans[0])), nodes: int64(len(tree.Spans(all.own(tree)))), images: p.images}
+	f.sums = f.own
+	for r := range all.count {
+		f.sums = max(f.sums, int64(tree.Sums(all.share(tree, r))))
+	}
 	for i, q := range p.params {
-		params += q.Len()
+		f.params += 4 * int64(q.Len())
 		if slices.Contains(p.learnt, i) {
-			learnt += q.Len()
+			f.learnt += 4 * int64(q.Len())
 		}
 	}
-	images := (o.Batch + all.size - 1) / all.size * p.in.C * p.in.H * p.in.W
-	return 4 * int64(sums*learnt+params+2*images)
+	f.batch = 4 * int64((o.Batch+all.size-1)/all.size*p.in.C*p.in.H*p.in.W)
+	return f
+}
+
+// resident is what there is between steps.
+func (f footprint) resident() int64 { return f.params + f.learnt + 2*f.batch }
+
+// work returns what a program of a step is part of. What validation runs with counts too.
+func (f footprint) work(key any, o nn.TrainerOptions) work {
+	w, sums, arguments := work{most: o.Memory}, f.sums, int64(0)
+	switch key := key.(type) {
+	case lossKind:
+		arguments, w.images = f.params+f.learnt, f.images
+	case updateKey:
+		sums, arguments = f.nodes, 3*f.learnt
+	case string:
+		switch key {
+		case scores:
+			arguments, w.images = f.params, f.images
+		case fold:
+			arguments = 2 * f.learnt
+		case reduce:
+			sums, arguments = f.own, f.own*f.learnt
+		}
+	}
+	w.held = f.resident() + sums*f.learnt + f.params - arguments
+	return w
 }
 
 // Times implements [nn.Trainer].
@@ -128,10 +179,13 @@ func (t *Trainer) Times() nn.TrainerTimes { return t.times }
 func (t *Trainer) Micro() int { return t.plan.images }
 
 // Send implements [nn.Trainer]. Without a function momenta are zero.
-func (t *Trainer) Send(momentum func(*nn.Param) []float32) error {
+func (t *Trainer) Send(momentum func(*nn.Param) []float32) (err error) {
+	defer func() { err = failed(err) }()
 	if err := t.Close(); err != nil {
 		return err
 	}
+	t.resident = t.plan.footprint(t.o).resident()
+	t.d.holds.Add(t.resident)
 	for i, p := range t.plan.params {
 		v, err := hostValues(p, t.plan.dims[i])
 		if err == nil {
@@ -171,7 +225,8 @@ func (t *Trainer) upload(rows [][]*pjrt.Buffer, v []float32, dims []int) error {
 }
 
 // Fetch implements [nn.Trainer].
-func (t *Trainer) Fetch(momentum func(*nn.Param) []float32) error {
+func (t *Trainer) Fetch(momentum func(*nn.Param) []float32) (err error) {
+	defer func() { err = failed(err) }()
 	if t.err != nil {
 		return t.err
 	}
@@ -196,6 +251,8 @@ func (t *Trainer) Fetch(momentum func(*nn.Param) []float32) error {
 
 // Close implements [nn.Trainer].
 func (t *Trainer) Close() error {
+	t.d.holds.Add(-t.resident)
+	t.resident = 0
 	var errs []error
 	for _, rows := range [][][]*pjrt.Buffer{t.weights, t.momenta} {
 		for r := range rows {
@@ -227,6 +284,7 @@ func freeRows(rows [][]*pjrt.Buffer) error {
 // Step implements [nn.Trainer].
 func (t *Trainer) Step(ctx context.Context, b nn.TrainerBatch, u nn.Update) (float64, error) {
 	loss, err := t.step(ctx, b, u)
+	err = failed(err)
 	switch stopped := errors.Is(err, nn.ErrStopped); {
 	case stopped && ctx.Err() != nil:
 		err = context.Cause(ctx)
@@ -247,7 +305,7 @@ func (t *Trainer) step(ctx context.Context, b nn.TrainerBatch, u nn.Update) (los
 	t.times = nn.TrainerTimes{}
 	s := newStep(t, b)
 	defer func() { err = errors.Join(err, s.close()) }()
-	if err := s.sumGroups(ctx); err != nil && ctx.Err() == nil {
+	if err := s.sumGroups(ctx); err != nil && !errors.Is(err, nn.ErrStopped) {
 		return 0, err
 	}
 	loss, statistics, err := s.total(ctx)
@@ -281,6 +339,8 @@ func (t *Trainer) check(b nn.TrainerBatch) error {
 	switch {
 	case b.Loss != nil:
 		return nil
+	case p.loss == hostLoss:
+		return fmt.Errorf("accel: a batch without a Loss, which the options promise (HostLoss)")
 	case p.loss == labelsLoss && len(b.LabelSets) != n:
 		return fmt.Errorf("accel: labels of %d images for %d", len(b.LabelSets), n)
 	case p.loss == softmaxLoss && len(b.Labels) != n:
@@ -301,19 +361,62 @@ func (t *Trainer) check(b nn.TrainerBatch) error {
 	return nil
 }
 
+// Names of programs.
+const (
+	scores = "scores"
+	zeros  = "zeros"
+	fold   = "fold"
+	reduce = "reduce"
+)
+
+// prepare compiles what a step takes besides the programs of micro-batches, so that what doesn't
+// fit is told before the first one. The program of updates is the step's: it takes less than
+// gradients do.
+func (t *Trainer) prepare() error {
+	if _, err := t.program(zeros, t.plan.zerosProgram); err != nil {
+		return err
+	}
+	if len(t.spans[0]) < int(t.plan.footprint(t.o).sums) {
+		if _, err := t.program(fold, t.plan.foldProgram); err != nil {
+			return err
+		}
+	}
+	if t.o.Ranks == 1 {
+		return nil
+	}
+	_, err := t.program(reduce, t.reduceProgram)
+	return err
+}
+
+func (t *Trainer) reduceProgram() (pjrt.Program, error) {
+	return t.plan.reduceProgram(t.tree, t.spans, t.nodes)
+}
+
+// program returns the program of a key. write makes it when it is first wanted.
+func (t *Trainer) program(key any, write func() (pjrt.Program, error)) (*pjrt.Executable, error) {
+	if e := t.programs[key]; e != nil {
+		return e, nil
+	}
+	p, err := write()
+	if err != nil {
+		return nil, err
+	}
+	w := t.plan.footprint(t.o).work(key, t.o)
+	w.own = t.resident
+	e, err := t.d.compile(p, t.o.Ranks, true, w)
+	if err != nil {
+		return nil, err
+	}
+	t.programs[key] = e
+	return e, nil
+}
+
 // start puts a program into the queues of all ranks' devices. write makes the program of that
 // key when it is first wanted.
 func (t *Trainer) start(key any, write func() (pjrt.Program, error), rows [][]*pjrt.Buffer) (*pjrt.Execution, error) {
-	e := t.programs[key]
-	if e == nil {
-		p, err := write()
-		if err != nil {
-			return nil, err
-		}
-		if e, err = t.d.compile(p, t.o.Ranks, true); err != nil {
-			return nil, err
-		}
-		t.programs[key] = e
+	e, err := t.program(key, write)
+	if err != nil {
+		return nil, err
 	}
 	x, err := e.Start(rows)
 	if err != nil {
@@ -325,7 +428,7 @@ func (t *Trainer) start(key any, write func() (pjrt.Program, error), rows [][]*p
 // finish waits for an execution, and frees its outputs if it failed.
 func finish(x *pjrt.Execution) error {
 	if err := x.Wait(); err != nil {
-		return errors.Join(failed(err), freeRows(x.Outputs))
+		return errors.Join(fmt.Errorf("accel: %w", err), freeRows(x.Outputs))
 	}
 	return nil
 }
@@ -343,7 +446,7 @@ func (t *Trainer) rows(parts ...[][]*pjrt.Buffer) [][]*pjrt.Buffer {
 
 // push begins new sums.
 func (t *Trainer) push() error {
-	x, err := t.start("zeros", t.plan.zerosProgram, make([][]*pjrt.Buffer, t.o.Ranks))
+	x, err := t.start(zeros, t.plan.zerosProgram, make([][]*pjrt.Buffer, t.o.Ranks))
 	if err != nil {
 		return err
 	}
@@ -358,7 +461,7 @@ func (t *Trainer) push() error {
 func (t *Trainer) fold() error {
 	n := len(t.stack)
 	a, b := t.stack[n-2], t.stack[n-1]
-	return t.replace(n-2, "fold", t.plan.foldProgram, t.rows(a, b))
+	return t.replace(n-2, fold, t.plan.foldProgram, t.rows(a, b))
 }
 
 // reduce makes the process's sums of its ranks' sums.
@@ -366,7 +469,7 @@ func (t *Trainer) reduce() error {
 	if t.o.Ranks == 1 {
 		return nil
 	}
-	if err := t.replace(0, "reduce", func() (pjrt.Program, error) { return t.plan.reduceProgram(t.tree, t.spans, t.nodes) }, t.rows(t.stack...)); err != nil {
+	if err := t.replace(0, reduce, t.reduceProgram, t.rows(t.stack...)); err != nil {
 		return err
 	}
 	all, n := t.stack[0], len(t.plan.learnt)
@@ -419,7 +522,7 @@ func (t *Trainer) update(u nn.Update) error {
 		return err
 	}
 	// From here on the old weights are used up.
-	if t.err = finish(x); t.err != nil {
+	if t.err = failed(finish(x)); t.err != nil {
 		return t.err
 	}
 	var errs []error

@@ -9,12 +9,12 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/verydeep/vgg/accel/hlo"
 	"github.com/verydeep/vgg/accel/pjrt"
 	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/oracle"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/tensor"
 )
 
 // smallChain is a chain with all that training has to do: batch normalisation, pooling,
@@ -255,85 +255,58 @@ func TestFailedDevice(t *testing.T) {
 	}
 }
 
-// TestDropoutMasks compares the masks with the library's, bit for bit.
+// TestDropoutMasks compares the factors of each unit with the library's, bit for bit.
 func TestDropoutMasks(t *testing.T) {
 	d := testDevice(t, Options{})
-	const n, units, first = 3, 4096, 1 << 20
-	l := nn.NewDropout("drop", 0.3, 6)
-	g := newGraph(F32)
-	x, upper, lower, at := g.Arg(hlo.F32, n, 1, 1, units), g.Arg(hlo.U32), g.Arg(hlo.U32), g.Arg(hlo.U32)
-	g.train = &trainPass{keys: map[*nn.Dropout]hlo.Value{l: g.wide(upper, lower)}, first: g.Convert(at, hlo.U64)}
-	code, err := program("masks", g.Func, 1, g.Mul(x, g.dropoutFactors(l, x)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := d.compile(code, 1, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ones := make([]float32, n*units)
-	for i := range ones {
-		ones[i] = 1
-	}
-	key := l.MaskKey(77, 12)
-	var args []*pjrt.Buffer
-	for _, v := range []uint32{uint32(key >> 32), uint32(key), first} {
-		b, err := pjrt.Upload(d.devices[0], []uint32{v})
-		if err != nil {
-			t.Fatal(err)
-		}
-		args = append(args, b)
-	}
-	b, err := pjrt.Upload(d.devices[0], ones, n, 1, 1, units)
-	if err != nil {
-		t.Fatal(err)
-	}
-	args = append([]*pjrt.Buffer{b}, args...)
-	out, err := e.Run(args...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := pjrt.Download[float32](out[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(pjrt.Free(args...), pjrt.Free(out...)); err != nil {
-		t.Error(err)
-	}
-	// The library's: the output of the dropout is what the next layer's gradient shows of it.
-	c := nn.NewChain(units, l, nn.NewFC("fc", units, 1, 2, false))
-	tr, err := c.NewTraining(n, 1, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	x1 := oracle.Images(t, "3x4096x1x1", 0)
-	for i := range x1.Data {
-		x1.Data[i] = 1
-	}
-	fc := c.Params()[0]
-	rows := make([]float32, fc.Len())
-	if _, err := tr.StepLoss(x1, func(i int, scores, dy []float32, scale float32) float64 {
-		dy[0], dy[1] = float32(int(1)<<(2*i)), 0 // images told apart in the sum over them
-		return 0
-	}, nn.Pass{Seed: 77, Iteration: 12, Image: first}); err != nil {
-		t.Fatal(err)
-	}
-	if err := fc.Unpack(rows, fc.Grad); err != nil {
-		t.Fatal(err)
-	}
-	for u := range units {
-		sum := float32(0)
-		for i := range n {
-			sum += got[i*units+u] * float32(int(1)<<(2*i))
-		}
-		if math.Abs(float64(sum-rows[u])) > 1e-4*float64(sum)+1e-6 {
-			t.Fatalf("unit %d: masks of sum %v, want %v", u, sum, rows[u])
-		}
-	}
-	for i, v := range got {
-		if v != 0 && v != 1/(1-l.Ratio) {
-			t.Fatalf("factor %d is %v", i, v)
-		}
+	for _, size := range []string{"3x512x1x1", "3x50x7x5"} {
+		t.Run(size, func(t *testing.T) {
+			x := oracle.Images(t, size, 0)
+			for i := range x.Data {
+				x.Data[i] = 1 // so the dropout's output is the factors
+			}
+			n, units, h, w := x.Shape[0], x.Shape[1], x.Shape[2], x.Shape[3]
+			const ratio = 0.3
+			// Training reports layers from the first learnt one on: one that passes its input.
+			one := nn.NewConv("one", units, units, 1, 0, false)
+			c := nn.NewChain(units, one, nn.NewDropout("drop", ratio, 6), nn.NewGlobalPool("pool", false), nn.NewFC("fc", units, 1, 2, false))
+			identity := make([]float32, units*units)
+			for i := range units {
+				identity[i*units+i] = 1
+			}
+			if err := one.Weight.Set(identity); err != nil {
+				t.Fatal(err)
+			}
+			tr, err := c.NewTraining(n, h, w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []float32
+			tr.Hook = func(layer string, act, _ *tensor.Tensor) {
+				if layer == "drop" {
+					want = slices.Clone(act.Data)
+				}
+			}
+			labels := make([]int, n)
+			if _, err := tr.Step(x, labels, nn.Pass{Seed: 77, Iteration: 12}); err != nil {
+				t.Fatal(err)
+			}
+			got := record(t, d, c, x, labels, 77, 12).acts["drop"].Data
+			if err := vggtest.SameBits(got, want); err != nil {
+				t.Error(err)
+			}
+			kept := 0
+			for i, v := range want {
+				if v != 0 {
+					kept++
+				}
+				if v != 0 && v != 1/(1-float32(ratio)) {
+					t.Fatalf("factor %d is %v", i, v)
+				}
+			}
+			if share := float64(kept) / float64(len(want)); math.Abs(share-(1-ratio)) > 0.05 {
+				t.Errorf("%v of the units are kept, want %v", share, 1-ratio)
+			}
+		})
 	}
 }
 

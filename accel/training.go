@@ -39,7 +39,10 @@ func newPlan(c *nn.Chain, o nn.TrainerOptions, images int, precision Precision) 
 	}
 	p := &plan{layers: c.Layers(), first: -1, in: nn.Shape{C: c.Channels(), H: o.H, W: o.W}, classes: last.C, images: images,
 		replicas: o.Ranks, smoothing: o.Smoothing, precision: precision}
-	if o.Labels {
+	switch {
+	case o.HostLoss:
+		p.loss = hostLoss
+	case o.Labels:
 		p.loss = labelsLoss
 	}
 	for i, l := range p.layers {

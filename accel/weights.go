@@ -66,7 +66,7 @@ type resident struct {
 // residents are the parameters of a network on a device. They are sent when they are first
 // asked for, and again when they have changed.
 type residents struct {
-	device *pjrt.Device
+	device *Device
 	all    map[*nn.Param]resident
 }
 
@@ -93,16 +93,16 @@ func (r *residents) send(params []*nn.Param, dims [][]int) error {
 			return err
 		}
 		if ok { // the old one goes before the new one comes
-			delete(r.all, p)
-			if err := have.buffer.Free(); err != nil {
+			if err := r.drop(p); err != nil {
 				return err
 			}
 		}
-		b, err := pjrt.Upload(r.device, v, dims[i]...)
+		b, err := pjrt.Upload(r.device.devices[0], v, dims[i]...)
 		if err != nil {
 			return fmt.Errorf("accel: %s: %w", p.Name, err)
 		}
 		r.all[p] = resident{version, b}
+		r.device.holds.Add(int64(b.Shape.Bytes()))
 	}
 	return nil
 }
@@ -119,9 +119,26 @@ func (r *residents) buffers(params []*nn.Param) []*pjrt.Buffer {
 // free frees the memory.
 func (r *residents) free() error {
 	var errs []error
-	for p, have := range r.all {
-		errs = append(errs, have.buffer.Free())
-		delete(r.all, p)
+	for p := range r.all {
+		errs = append(errs, r.drop(p))
 	}
 	return errors.Join(errs...)
+}
+
+// drop frees the memory of a parameter.
+func (r *residents) drop(p *nn.Param) error {
+	b := r.all[p].buffer
+	delete(r.all, p)
+	r.device.holds.Add(-int64(b.Shape.Bytes()))
+	return b.Free()
+}
+
+// bytes is the memory of those of the parameters that are there.
+func (r *residents) bytes(params []*nn.Param) (n int64) {
+	for _, p := range params {
+		if have, ok := r.all[p]; ok {
+			n += int64(have.buffer.Shape.Bytes())
+		}
+	}
+	return n
 }

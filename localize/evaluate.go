@@ -12,6 +12,7 @@ import (
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/prefetch"
 	"github.com/verydeep/vgg/metrics"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/resources"
@@ -223,7 +224,7 @@ func (e *evaluation) add(ctx context.Context, im decoded) error {
 		return context.Cause(ctx)
 	case dataset.Environment(ctx, err):
 		return err
-	case errors.Is(err, vgg.ErrNotFinite):
+	case errors.Is(err, vgg.ErrNotFinite), errors.Is(err, nn.ErrDevice):
 		return fmt.Errorf("localize: %s: %w", s.Name, err)
 	case err != nil:
 		r.Error = err.Error()

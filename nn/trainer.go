@@ -48,6 +48,10 @@ type TrainerTimes struct {
 // momenta are as they were, in all processes.
 var ErrStopped = errors.New("nn: stopped, since another process was to stop")
 
+// ErrDevice is what an error of a [Runner] or a [Trainer] wraps whose device failed: the process
+// can't use it any more.
+var ErrDevice = errors.New("nn: the device failed")
+
 // TrainerBatch is a mini-batch for a [Trainer].
 type TrainerBatch struct {
 	X         *tensor.Tensor // (N,C,H,W)
@@ -73,6 +77,7 @@ type TrainerOptions struct {
 	H, W      int     // of the input
 	Smoothing float32 // of the labels
 	Labels    bool    // several labels an image
+	HostLoss  bool    // every batch has a Loss, which the CPU computes
 	// Memory bounds the memory, in bytes, that a pass may take of each device: micro-batches are
 	// halved until they fit. 0: what the device has.
 	Memory int64

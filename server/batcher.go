@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/verydeep/vgg/network"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/tensor"
 )
@@ -25,6 +26,7 @@ type batcher struct {
 	delay  time.Duration // that the first image of a pass waits for others
 	turn   chan struct{} // one element: the pass that runs, of whichever model
 	passed func(pass)    // is told every pass
+	lost   func(error)   // is told of a device that failed
 
 	mu      sync.Mutex
 	queue   []*job // in order of arrival
@@ -63,8 +65,8 @@ type pass struct {
 }
 
 // newBatcher returns a batcher, whose goroutine ends by close.
-func newBatcher(net *network.Network, limits Limits, most int, delay time.Duration, turn chan struct{}, passed func(pass)) *batcher {
-	b := &batcher{net: net, limits: limits, most: most, delay: delay, turn: turn, passed: passed, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
+func newBatcher(net *network.Network, limits Limits, most int, delay time.Duration, turn chan struct{}, passed func(pass), lost func(error)) *batcher {
+	b := &batcher{net: net, limits: limits, most: most, delay: delay, turn: turn, passed: passed, lost: lost, wake: make(chan struct{}, 1), stopped: make(chan struct{})}
 	go b.run()
 	return b
 }
@@ -406,6 +408,7 @@ func (b *batcher) pass() {
 		jobs[0].started = start
 		err := protected(func() error { return jobs[0].work(ctx) })
 		jobs[0].ended = time.Now()
+		b.tell(err)
 		jobs[0].end(err)
 		return
 	}
@@ -416,6 +419,7 @@ func (b *batcher) pass() {
 	computing := start
 	err := protected(func() (err error) { computing, err = b.compute(ctx, jobs, n); return err })
 	end := time.Now()
+	b.tell(err)
 	b.mu.Lock()
 	b.latest = end.Sub(start)
 	b.mu.Unlock()
@@ -423,6 +427,13 @@ func (b *batcher) pass() {
 	for _, j := range jobs {
 		j.started, j.ended, j.batch = start, end, n
 		j.end(err)
+	}
+}
+
+// tell tells of a device that failed.
+func (b *batcher) tell(err error) {
+	if errors.Is(err, nn.ErrDevice) {
+		b.lost(err)
 	}
 }
 

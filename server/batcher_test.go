@@ -27,7 +27,7 @@ func TestFits(t *testing.T) {
 		}
 		return 4 * int64(floats)
 	}
-	b := newBatcher(net, Limits{Pass: pass(3, 32, 40)}, 8, 0, make(chan struct{}, 1), nil)
+	b := newBatcher(net, Limits{Pass: pass(3, 32, 40)}, 8, 0, make(chan struct{}, 1), nil, nil)
 	defer b.close()
 	for range 2 {
 		for _, shape := range [][2]int{{32, 40}, {32, 32}, {40, 32}} {
@@ -67,7 +67,7 @@ func TestWaitsForDecoding(t *testing.T) {
 		batch   int
 	}{{"two", time.Hour, true, 2}, {"the other is no picture", time.Hour, false, 1}, {"the first pass of all", 0, true, 1}} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBatcher(net, DefaultLimits(), 8, 0, make(chan struct{}, 1), func(pass) {})
+			b := newBatcher(net, DefaultLimits(), 8, 0, make(chan struct{}, 1), func(pass) {}, nil)
 			defer b.close()
 			b.latest = c.latest
 			var places []*place

@@ -22,7 +22,7 @@ const grpcService = "/inference.GRPCInferenceService/"
 // routeGRPC adds the protocol over gRPC, which goes over HTTP/2 at the same port.
 func (s *Server) routeGRPC() {
 	unary(s, "ServerLive", func(context.Context, *oip.ServerLiveRequest) (*oip.ServerLiveResponse, error) {
-		return &oip.ServerLiveResponse{Live: true}, nil
+		return &oip.ServerLiveResponse{Live: s.isLive()}, nil
 	})
 	unary(s, "ServerReady", func(context.Context, *oip.ServerReadyRequest) (*oip.ServerReadyResponse, error) {
 		return &oip.ServerReadyResponse{Ready: s.isReady()}, nil
@@ -31,6 +31,7 @@ func (s *Server) routeGRPC() {
 		ready := false // nor is an unknown model
 		if h, err := s.models.find(q.Name); err == nil && h.hasVersion(q.Version) == nil {
 			ready, _ = h.ready()
+			ready = ready && s.isLive()
 		}
 		return &oip.ModelReadyResponse{Ready: ready}, nil
 	})

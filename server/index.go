@@ -114,7 +114,7 @@ func (s *Server) openIndex(ctx context.Context, source IndexSource) (*opened, er
 		return nil, errors.Join(err, d.Close())
 	}
 	o := &opened{number: s.models.next.Add(1), d: d, pictures: source.Pictures, describer: describer, duplicates: map[float64][][]indexedPicture{}}
-	o.batcher = newBatcher(nil, s.options.Limits, 1, 0, s.models.turn, func(pass) {})
+	o.batcher = newBatcher(nil, s.options.Limits, 1, 0, s.models.turn, func(pass) {}, s.lose)
 	return o, nil
 }
 

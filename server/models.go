@@ -25,23 +25,41 @@ func (s *Server) serverMetadata(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-func (s *Server) live(w http.ResponseWriter, _ *http.Request) error {
-	writeJSON(w, http.StatusOK, map[string]bool{"live": true})
-	return nil
+// lose notes that a device failed. Nothing but a new process gets it back, so the service is
+// neither ready nor live from then on, and what started it starts it anew.
+func (s *Server) lose(err error) {
+	if !s.lost.Swap(true) {
+		s.options.Log.Error("device lost: the service has to be started anew", "error", err.Error())
+	}
 }
 
+// isLive tells whether the service can answer, now or later.
+func (s *Server) isLive() bool { return !s.lost.Load() }
+
 // isReady tells whether requests are accepted.
-func (s *Server) isReady() bool { return !s.draining.Load() && len(s.models.names()) > 0 }
+func (s *Server) isReady() bool {
+	return s.isLive() && !s.draining.Load() && len(s.models.names()) > 0
+}
+
+func (s *Server) live(w http.ResponseWriter, _ *http.Request) error {
+	live := s.isLive()
+	writeJSON(w, healthCode(live), map[string]bool{"live": live})
+	return nil
+}
 
 // ready tells whether requests are accepted. A reload changes nothing of it.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) error {
 	ready := s.isReady()
-	code := http.StatusOK
-	if !ready {
-		code = http.StatusServiceUnavailable
-	}
-	writeJSON(w, code, map[string]bool{"ready": ready, "live": true})
+	writeJSON(w, healthCode(ready), map[string]bool{"ready": ready, "live": s.isLive()})
 	return nil
+}
+
+// healthCode is the status of an answer about health.
+func healthCode(well bool) int {
+	if well {
+		return http.StatusOK
+	}
+	return http.StatusServiceUnavailable
 }
 
 func (s *Server) modelReady(w http.ResponseWriter, r *http.Request) error {
@@ -54,11 +72,8 @@ func (s *Server) modelReady(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ready, _ := h.ready()
-	code := http.StatusOK
-	if !ready {
-		code = http.StatusServiceUnavailable
-	}
-	writeJSON(w, code, map[string]any{"name": h.source.Name, "ready": ready})
+	ready = ready && s.isLive()
+	writeJSON(w, healthCode(ready), map[string]any{"name": h.source.Name, "ready": ready})
 	return nil
 }
 

@@ -387,9 +387,13 @@ func TestContract(t *testing.T) {
 					case "501":
 						expect(501, bare, address, body, header...)
 					case "503":
-						s.draining.Store(true)
+						off := &s.draining
+						if path == "/v2/health/live" {
+							off = &s.lost
+						}
+						off.Store(true)
 						expect(503, full, address, body, header...)
-						s.draining.Store(false)
+						off.Store(false)
 					}
 				}
 				if strings.HasSuffix(path, "/unload") {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -38,6 +39,7 @@ type registry struct {
 	delay  time.Duration
 	turn   chan struct{}
 	watch  *metrics
+	lost   func(error) // is told of a device that failed
 
 	mu     sync.RWMutex
 	models map[string]*hosted
@@ -65,8 +67,8 @@ type generation struct {
 }
 
 // newRegistry returns an empty registry.
-func newRegistry(o Options, m *metrics) *registry {
-	return &registry{limits: o.Limits, batch: o.MaxBatch, delay: o.MaxDelay, turn: make(chan struct{}, 1), watch: m, models: map[string]*hosted{}}
+func newRegistry(o Options, m *metrics, lost func(error)) *registry {
+	return &registry{lost: lost, limits: o.Limits, batch: o.MaxBatch, delay: o.MaxDelay, turn: make(chan struct{}, 1), watch: m, models: map[string]*hosted{}}
 }
 
 // names lists the models, sorted.
@@ -209,6 +211,9 @@ func (r *registry) open(ctx context.Context, h *hosted) (*generation, error) {
 	err = m.Net.ForwardContext(ctx, y, x)
 	<-r.turn
 	if err != nil {
+		if errors.Is(err, nn.ErrDevice) {
+			r.lost(err)
+		}
 		return nil, err
 	}
 	if !tensor.Finite(y.Data) {
@@ -219,7 +224,7 @@ func (r *registry) open(ctx context.Context, h *hosted) (*generation, error) {
 	b := newBatcher(m.Net, r.limits, r.batch, r.delay, r.turn, func(p pass) {
 		h.stats.pass(p)
 		r.watch.pass(name, p)
-	})
+	}, r.lost)
 	return &generation{number: number, model: m, batcher: b}, nil
 }
 

@@ -71,6 +71,7 @@ type Server struct {
 	bodies       atomic.Int64 // bytes of bodies in memory
 	open         atomic.Int64 // requests
 	draining     atomic.Bool
+	lost         atomic.Bool   // a device failed
 	decoders     chan struct{} // one element for each picture that is decoded
 	senders      *senders
 	mux          *http.ServeMux
@@ -103,12 +104,12 @@ func New(o Options) (*Server, error) {
 	}
 	m := newMetrics(o.Version)
 	s := &Server{
-		options: o, metrics: m, models: newRegistry(o, m), answers: newAnswers(o.Limits.Answers),
+		options: o, metrics: m, answers: newAnswers(o.Limits.Answers),
 		senders: &senders{}, taught: newTaught(),
 		decoding: resources.NewRoom(o.Limits.Decoding, o.Limits.Decoding), decoders: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	s.runs = &runs{folder: o.Runs, only: o.Run, logs: map[string]*runLog{}}
-	s.localisers = newRegistry(o, m)
+	s.models, s.localisers = newRegistry(o, m, s.lose), newRegistry(o, m, s.lose)
 	s.localisers.turn = s.models.turn
 	m.watchQueues(s.models)
 	s.route()

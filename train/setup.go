@@ -344,6 +344,9 @@ func (r *run) prepareSteps(ctx context.Context) error {
 	if err := r.prepareFeatures(); err != nil {
 		return err
 	}
+	if err := r.prepareValidation(); err != nil {
+		return err
+	}
 	perEpoch := r.trainLoader.Batches()
 	r.iterations = min(perEpoch*rec.Epochs, rec.MaxIterations)
 	r.rate = r.newRate()

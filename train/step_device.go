@@ -43,7 +43,7 @@ func newDeviceStepper(ctx context.Context, net *network.Network, o stepOptions) 
 	}
 	options := nn.TrainerOptions{
 		Batch: o.Batch, Groups: groups, Ranks: o.Ranks, Outer: o.Outer, Micro: o.Micro, H: in.H, W: in.W,
-		Smoothing: float32(o.Recipe.LabelSmoothing), Labels: o.severalLabels, Memory: o.Memory,
+		Smoothing: float32(o.Recipe.LabelSmoothing), Labels: o.severalLabels, HostLoss: o.Task != nil, Memory: o.Memory,
 	}
 	var err error
 	if s.device, err = o.Device.NewTrainer(chain, options); err != nil {
@@ -167,6 +167,28 @@ func (s *stepper) send() error {
 	s.stale = false
 	if err := s.device.Send(s.ranks[0].sgd.Momentum); err != nil {
 		return fmt.Errorf("train: %w", err)
+	}
+	return nil
+}
+
+// prepareValidation makes the device ready for the validation, which is an error here rather than
+// after the first epoch if the memory is too little beside the momenta.
+func (r *run) prepareValidation() error {
+	if r.o.Device == nil || r.valLoader == nil {
+		return nil
+	}
+	chain, in := r.model.Net.Chain(), nn.Shape{H: r.o.Recipe.Input, W: r.o.Recipe.Input}
+	if r.valFeatures != nil {
+		chain, in = r.rest, r.valFeatures.shape
+	}
+	device, ok := chain.Runner().(interface {
+		Prepare(c *nn.Chain, n, h, w int) error
+	})
+	if !ok {
+		return nil
+	}
+	if err := device.Prepare(chain, min(validationBatch(r.o.Recipe, r.o.Batch), r.o.Val.Len()), in.H, in.W); err != nil {
+		return fmt.Errorf("train: validation: %w", err)
 	}
 	return nil
 }

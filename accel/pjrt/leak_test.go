@@ -44,7 +44,7 @@ func TestNoLeaks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, counts := counted(p, eventAwait, eventDestroy, bufferDestroy, executableDestroy, loadedDestroy, clientDestroy)
+	p, counts := counted(p, errorDestroy, eventAwait, eventDestroy, bufferDestroy, executableDestroy, loadedDestroy, clientDestroy)
 	c, err := p.NewClient(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +101,7 @@ func TestNoLeaks(t *testing.T) {
 		t.Error(err)
 	}
 	for f, want := range map[function]int64{
-		eventAwait: 3 * calls, eventDestroy: 3 * calls, bufferDestroy: 3 * calls, executableDestroy: 1, loadedDestroy: 1, clientDestroy: 1,
+		errorDestroy: calls / 10, eventAwait: 3 * calls, eventDestroy: 3 * calls, bufferDestroy: 3 * calls, executableDestroy: 1, loadedDestroy: 1, clientDestroy: 1,
 	} {
 		if got := counts[f].Load(); got != want {
 			t.Errorf("%v was called %d times, want %d", f, got, want)

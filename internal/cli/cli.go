@@ -268,9 +268,10 @@ func (e *environment) forEach(pictures []picture, do func(picture) (bad bool, er
 }
 
 // stops reports whether an error of an image is not the image's own: the command was
-// interrupted, the process can't open any file, or the network gives no finite scores.
+// interrupted, the process can't open any file, the network gives no finite scores, or the
+// device that it computes on failed.
 func (e *environment) stops(err error) bool {
-	return err != nil && e.ctx.Err() != nil || wholefile.Exhausted(err) || remote.Failed(err) || errors.Is(err, vgg.ErrNotFinite)
+	return err != nil && e.ctx.Err() != nil || wholefile.Exhausted(err) || remote.Failed(err) || errors.Is(err, vgg.ErrNotFinite) || errors.Is(err, nn.ErrDevice)
 }
 
 // printImage prints the result of an image file: a line of JSON or a table. failed is why the
