@@ -206,8 +206,20 @@ func TestLPIPS(t *testing.T) {
 	if e, ok := errors.AsType[*perceptual.WeightsError](err); !ok || e.Layer != "conv1_2" || e.Weights != 64 || e.Channels != 8 {
 		t.Errorf("a narrow network: %v", err)
 	}
-	if perceptual.Comparable(tiny.Hashed()) || !perceptual.Comparable(&vgg.Model{Provenance: map[string]string{"release": "torchvision D"}}) {
-		t.Error("comparable")
+	for _, c := range []struct {
+		release, pixels string
+		want            bool
+	}{{"torchvision D", "torchvision", true}, {"torchvision D-features", "torchvision", false}, {"", "torchvision", false}, {"torchvision D", "caffe", false}} {
+		spec, err := preprocess.Preset(c.pixels)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := perceptual.Comparable(&vgg.Model{Provenance: map[string]string{"release": c.release}, Preprocess: spec}); got != c.want {
+			t.Errorf("release %q, pixels of %s: comparable %v", c.release, c.pixels, got)
+		}
+	}
+	if perceptual.Comparable(nil) || perceptual.Comparable(tiny.Hashed()) {
+		t.Error("no release is comparable")
 	}
 }
 
