@@ -235,6 +235,14 @@ func TestErrors(t *testing.T) {
 	if _, err := metric.Compare(t.Context(), tensor.New(3, 3, 32, 32), false); err == nil || !strings.Contains(err.Error(), "want [2N 3 H W]") {
 		t.Errorf("three pictures: %v", err)
 	}
+	if _, err := metric.Compare(t.Context(), nil, false); err == nil || !strings.Contains(err.Error(), "no picture") {
+		t.Errorf("a nil tensor: %v", err)
+	}
+	empty := func(context.Context, int) (a, b *preprocess.Image, err error) { return nil, nil, nil }
+	err = metric.Pairs(t.Context(), 1, empty, perceptual.PairsOptions{}, func(c perceptual.Compared) error { return c.Err })
+	if err == nil || !strings.Contains(err.Error(), "no picture") {
+		t.Errorf("a pair of nil pictures: %v", err)
+	}
 	if _, err := metric.NewLoss(t.Context(), tensor.New(2, 3, 32, 32)); err == nil || !strings.Contains(err.Error(), "want [1 3 H W]") {
 		t.Errorf("two references: %v", err)
 	}
