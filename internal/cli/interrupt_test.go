@@ -227,7 +227,12 @@ func TestInterrupted(t *testing.T) {
 	ctx, interrupt := context.WithCancel(t.Context())
 	interrupt()
 	run := filepath.Join(t.TempDir(), "run")
+	a, b, out := filepath.Join(dir, "dark", "0.png"), filepath.Join(dir, "light", "0.png"), t.TempDir()
 	for _, args := range [][]string{
+		{"teach", dir, "--net", weights, "--out", filepath.Join(out, "m.safetensors"), "--descriptors", filepath.Join(out, "d.npy")},
+		{"distance", a, b, "--net", weights, "--features=conv1_1", "--out", filepath.Join(out, "map.png")},
+		{"stylise", a, b, "--net", weights, "--content-layers=conv1_1", "--style-layers=conv1_1", "--long-side=32", "--out", filepath.Join(out, "s.png")},
+		{"explain", weights, a, "--out", filepath.Join(out, "e.png")},
 		{"classify", weights, filepath.Join(dir, "dark", "0.png")},
 		{"eval", weights, "--data", dir},
 		{"bench", "A", "--width=0.05", "--side=32", "--fc=8"},
