@@ -56,7 +56,7 @@ func (teachCommand) Help() string {
   - The error is that on pictures which were not learnt from: those of a part val or test, or all of them by cross-validation. Near-duplicates are never on both sides.
   - The SVMs' answers are unchanged in the model; its probabilities are calibrated on pictures that the SVMs have not seen.
   - Pictures that are wrong, look mislabelled or are there twice are listed, and shown on the contact sheet.
-  - Descriptors are kept: after pictures have been added, the same command with --overwrite describes only those. An interrupted run goes on.
+  - Descriptors are kept: after pictures have been added, the same command with --overwrite describes only those. An interrupted run goes on by the same command.
 
 Examples:
 
