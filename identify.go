@@ -284,13 +284,11 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 	}
 	d.placed, d.Inferred, d.Assumed = true, outline.Inferred, outline.Assumed
 	d.Names = string(outline.Scheme())
-	if d.hasPaperSizes() {
-		if d.Release, err = releases.Identify(ctx, f, d.Options.Config, d.Options.Headless()); err != nil {
-			return err
-		}
-		if d.Release != nil { // whose network is known
-			d.Assumed = ""
-		}
+	if d.Release, err = d.release(ctx, f); err != nil {
+		return err
+	}
+	if d.Release != nil { // whose network is known
+		d.Assumed = ""
 	}
 	if err := d.foreignPreprocess(f, outline, o); err != nil {
 		return err
@@ -311,6 +309,22 @@ func (d *Description) identifyForeign(ctx context.Context, f *weights.File, o Op
 	}
 	d.note("preprocessing", d.preprocessFrom)
 	return d.foreignClasses(f, o)
+}
+
+// release returns the release that the file is; nil if it is none. Whether a release has a head
+// is a matter of the file, not of what is read of it.
+func (d *Description) release(ctx context.Context, f *weights.File) (*releases.Release, error) {
+	if !d.hasPaperSizes() {
+		return nil, nil
+	}
+	headless := d.Options.Headless()
+	if units, removed := d.outline.RemovedHead(); removed {
+		if !slices.Equal(units, []int{4096, 4096, imageNetClasses}) {
+			return nil, nil
+		}
+		headless = false
+	}
+	return releases.Identify(ctx, f, d.Options.Config, headless)
 }
 
 // given is what the caller says of the network.
@@ -535,7 +549,7 @@ func (d *Description) foreignProvenance(f *weights.File) {
 	}
 	d.Provenance = map[string]string{"source": filepath.Base(f.Name()), "format": string(f.Format())}
 	if d.Release != nil {
-		d.Provenance["release"] = d.Release.Source + " " + d.Release.Name
+		d.Provenance["release"] = d.Release.Source + " " + d.Release.FullName()
 		d.Provenance["licence"] = d.Release.Licence
 	}
 }

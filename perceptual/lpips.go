@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/weights"
 )
 
@@ -58,7 +59,13 @@ func LPIPSLicence() string {
 }
 
 // Comparable tells whether LPIPS by the model's network is that of the literature: whether the
-// weights are torchvision's configuration D, to which the heads were fitted.
+// weights are torchvision's configuration D, to which the heads were fitted, and take
+// torchvision's pixels.
 func Comparable(m *vgg.Model) bool {
-	return m != nil && m.Provenance["release"] == "torchvision D"
+	if m == nil || m.Provenance["release"] != "torchvision D" {
+		return false
+	}
+	spec, err := preprocess.Preset("torchvision")
+	s := m.Preprocess
+	return err == nil && s.Scale == spec.Scale && s.Mean == spec.Mean && s.Std == spec.Std
 }

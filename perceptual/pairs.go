@@ -81,6 +81,9 @@ func (m *Metric) batches(ctx context.Context, n, pixels int, load func(ctx conte
 	read := func(ctx context.Context, i int) loaded {
 		l := loaded{Compared: Compared{Index: i}}
 		l.A, l.B, l.Err = load(ctx, i)
+		if l.Err == nil && (l.A == nil || l.B == nil) {
+			l.Err = errNoPicture
+		}
 		if l.Err == nil && (l.A.W != l.B.W || l.A.H != l.B.H) {
 			l.Err = &SizesError{l.A.W, l.A.H, l.B.W, l.B.H}
 		}

@@ -127,6 +127,9 @@ type Distance struct {
 // have maps. Compare ends after the layer at work when ctx does. It is an error if the
 // pictures are too small for the network, or if features are not finite.
 func (m *Metric) Compare(ctx context.Context, pairs *tensor.Tensor, withMaps bool) ([]Distance, error) {
+	if pairs == nil {
+		return nil, errNoPicture
+	}
 	if len(pairs.Shape) != 4 || pairs.Shape[0]%2 != 0 || pairs.Shape[0] == 0 {
 		return nil, fmt.Errorf("perceptual: pairs of shape %v, want [2N 3 H W]", pairs.Shape)
 	}

@@ -206,8 +206,20 @@ func TestLPIPS(t *testing.T) {
 	if e, ok := errors.AsType[*perceptual.WeightsError](err); !ok || e.Layer != "conv1_2" || e.Weights != 64 || e.Channels != 8 {
 		t.Errorf("a narrow network: %v", err)
 	}
-	if perceptual.Comparable(tiny.Hashed()) || !perceptual.Comparable(&vgg.Model{Provenance: map[string]string{"release": "torchvision D"}}) {
-		t.Error("comparable")
+	for _, c := range []struct {
+		release, pixels string
+		want            bool
+	}{{"torchvision D", "torchvision", true}, {"torchvision D-features", "torchvision", false}, {"", "torchvision", false}, {"torchvision D", "caffe", false}} {
+		spec, err := preprocess.Preset(c.pixels)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := perceptual.Comparable(&vgg.Model{Provenance: map[string]string{"release": c.release}, Preprocess: spec}); got != c.want {
+			t.Errorf("release %q, pixels of %s: comparable %v", c.release, c.pixels, got)
+		}
+	}
+	if perceptual.Comparable(nil) || perceptual.Comparable(tiny.Hashed()) {
+		t.Error("no release is comparable")
 	}
 }
 
@@ -222,6 +234,14 @@ func TestErrors(t *testing.T) {
 	}
 	if _, err := metric.Compare(t.Context(), tensor.New(3, 3, 32, 32), false); err == nil || !strings.Contains(err.Error(), "want [2N 3 H W]") {
 		t.Errorf("three pictures: %v", err)
+	}
+	if _, err := metric.Compare(t.Context(), nil, false); err == nil || !strings.Contains(err.Error(), "no picture") {
+		t.Errorf("a nil tensor: %v", err)
+	}
+	empty := func(context.Context, int) (a, b *preprocess.Image, err error) { return nil, nil, nil }
+	err = metric.Pairs(t.Context(), 1, empty, perceptual.PairsOptions{}, func(c perceptual.Compared) error { return c.Err })
+	if err == nil || !strings.Contains(err.Error(), "no picture") {
+		t.Errorf("a pair of nil pictures: %v", err)
 	}
 	if _, err := metric.NewLoss(t.Context(), tensor.New(2, 3, 32, 32)); err == nil || !strings.Contains(err.Error(), "want [1 3 H W]") {
 		t.Errorf("two references: %v", err)

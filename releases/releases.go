@@ -165,9 +165,9 @@ func (r Release) FullName() string {
 }
 
 // Identify recognises a release in a file that holds configuration config, of full width
-// and with the paper's sizes, with or without a classifier: by the file's name or, under
-// another name, by its published SHA-256. A file of the size of none of them isn't
-// hashed. It returns nil if the file is none.
+// and with the paper's sizes, by the file's name or, under another name, by its published
+// SHA-256. headless says whether the file has no usable classifier. A file of the size of none
+// of them isn't hashed. It returns nil if the file is none.
 func Identify(ctx context.Context, f *weights.File, config string, headless bool) (*Release, error) {
 	var alike []Release
 	for _, r := range All() {

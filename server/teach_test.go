@@ -183,7 +183,7 @@ func TestTeachTells(t *testing.T) {
 // TestTeachForgets keeps the latest models.
 func TestTeachForgets(t *testing.T) {
 	s, h := serve(t, Options{AllowTeach: true}, tiny.Random(16, 1))
-	form, kind := lessonForm(t, lesson{"warm", reds(2)}, lesson{"cold", blues(2)})
+	form, kind := lessonForm(t, lesson{"warm", reds(3)}, lesson{"cold", blues(3)})
 	for i := range MostTaught + 1 {
 		if code, body, _ := ask(t, "POST", fmt.Sprintf("%s/v1/teach?model=tiny&name=m%d", h.URL, i), form, "Content-Type", kind); code != 200 {
 			t.Fatalf("code %d: %s", code, body)
@@ -197,7 +197,7 @@ func TestTeachForgets(t *testing.T) {
 }
 
 func TestTeachRefusals(t *testing.T) {
-	warm, cold := lesson{"warm", reds(2)}, lesson{"cold", blues(2)}
+	warm, cold := lesson{"warm", reds(3)}, lesson{"cold", blues(3)}
 	form, kind := lessonForm(t, warm, cold)
 	_, h := serve(t, Options{}, tiny.Random(16, 1))
 	code, body, _ := ask(t, "POST", h.URL+"/v1/teach", form, "Content-Type", kind)

@@ -18,13 +18,20 @@ const (
 // step is an iteration: it changes the picture and returns the loss that it had before.
 type step func(ctx context.Context) (Loss, error)
 
-// adam returns the iteration of Adam.
+// adam returns the iteration of Adam. After a step to features that are not finite, it begins
+// again at the best picture, with half the rate.
 func (r *run) adam() step {
 	const b1, b2, eps = 0.9, 0.999, 1e-14 // derivatives by a grey level are small
 	mean, square := make([]float32, len(r.pixels)), make([]float32, len(r.pixels))
-	c1, c2 := 1.0, 1.0
+	c1, c2, rate := 1.0, 1.0, r.o.Rate
 	return func(ctx context.Context) (Loss, error) {
 		loss, err := r.evaluate(ctx)
+		if r.failed(err) {
+			clear(mean)
+			clear(square)
+			c1, c2, rate = 1, 1, rate/2
+			loss, err = r.back(ctx)
+		}
 		if err != nil {
 			return loss, err
 		}
@@ -33,15 +40,15 @@ func (r *run) adam() step {
 			g := float64(g)
 			m, v := b1*float64(mean[i])+(1-b1)*g, b2*float64(square[i])+(1-b2)*g*g
 			mean[i], square[i] = float32(m), float32(v)
-			r.pixels[i] -= float32(r.o.Rate * (m / (1 - c1)) / (math.Sqrt(v/(1-c2)) + eps))
+			r.pixels[i] -= float32(rate * (m / (1 - c1)) / (math.Sqrt(v/(1-c2)) + eps))
 		}
 		return loss, nil
 	}
 }
 
 // lbfgs returns the iteration of L-BFGS with steps of length 1. The first one, of which
-// nothing is known, goes along the gradient. After a step that made the loss much worse, it
-// begins again at the best picture.
+// nothing is known, goes along the gradient. After a step that made the loss much worse, or
+// features not finite, it begins again at the best picture.
 func (r *run) lbfgs() step {
 	b := &bfgs{run: r}
 	return b.step
@@ -55,34 +62,27 @@ type bfgs struct {
 	products  []float64   // s·y
 	gradient  []float32   // before the last step; nil before the first one
 	last      []float32   // the last step
-	best      []float32   // the picture of the least loss
-	bestLoss  float64
-	first     float64 // the largest change of a pixel in a step along the gradient
+	first     float64     // the largest change of a pixel in a step along the gradient
 	direction []float32
 }
 
 func (b *bfgs) step(ctx context.Context) (Loss, error) {
 	r := b.run
 	loss, err := r.evaluate(ctx)
-	if err != nil {
+	failed := r.failed(err)
+	if err != nil && !failed {
 		return loss, err
 	}
 	switch {
 	case b.direction == nil:
 		n := len(r.pixels)
-		b.direction, b.best, b.last = make([]float32, n), make([]float32, n), make([]float32, n)
-		b.first, b.bestLoss = firstStep, math.Inf(1)
-	case loss.Total > worse*b.bestLoss:
-		copy(r.pixels, b.best)
+		b.direction, b.last, b.first = make([]float32, n), make([]float32, n), firstStep
+	case failed || loss.Total > worse*r.bestLoss.Total:
 		b.steps, b.changes, b.products, b.gradient = nil, nil, nil, nil
 		b.first /= 2
-		if loss, err = r.evaluate(ctx); err != nil {
+		if loss, err = r.back(ctx); err != nil {
 			return loss, err
 		}
-	}
-	if loss.Total < b.bestLoss {
-		b.bestLoss = loss.Total
-		copy(b.best, r.pixels)
 	}
 	if b.gradient != nil {
 		b.remember()

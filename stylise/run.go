@@ -2,6 +2,7 @@ package stylise
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -23,6 +24,8 @@ type run struct {
 	pixels   []float32 // the picture in grey levels, (3,H,W), not clipped
 	gradient []float32 // of the loss with respect to it
 	x, dx    *tensor.Tensor
+	best     []float32 // the picture of the least loss; nil before the first evaluation
+	bestLoss Loss
 }
 
 // features are those of the content at a layer, as [block][row][pixel].
@@ -138,8 +141,26 @@ func newGram(a nn.Maps) *gram {
 // least keeps a sum that is divided by away from zero.
 const least = 1e-30
 
-// evaluate computes the loss of the picture and its gradient.
+// evaluate computes the loss of the picture and its gradient, and keeps the best picture.
 func (r *run) evaluate(ctx context.Context) (Loss, error) {
+	l, err := r.compute(ctx)
+	if err == nil && (r.best == nil || l.Total < r.bestLoss.Total) {
+		r.best, r.bestLoss = append(r.best[:0], r.pixels...), l
+	}
+	return l, err
+}
+
+// failed tells whether an error of evaluate is that of a step from a better picture.
+func (r *run) failed(err error) bool { return r.best != nil && errors.Is(err, vgg.ErrNotFinite) }
+
+// back returns to the best picture, of which it computes the gradient again.
+func (r *run) back(ctx context.Context) (Loss, error) {
+	copy(r.pixels, r.best)
+	return r.compute(ctx)
+}
+
+// compute computes the loss of the picture and its gradient.
+func (r *run) compute(ctx context.Context) (Loss, error) {
 	n := r.w * r.h
 	s := r.spec
 	for i, v := range r.pixels {
@@ -231,11 +252,14 @@ func (r *run) variation() float64 {
 	return share * total
 }
 
-// picture returns the picture, clipped to 0 … 255.
+// picture returns the best picture, clipped to 0 … 255: the first one before any evaluation.
 func (r *run) picture() *preprocess.Image {
-	n := r.w * r.h
+	n, pixels := r.w*r.h, r.best
+	if pixels == nil {
+		pixels = r.pixels
+	}
 	im := &preprocess.Image{W: r.w, H: r.h, Pix: make([]uint8, 3*n)}
-	for i, v := range r.pixels {
+	for i, v := range pixels {
 		im.Pix[i%n*3+i/n] = uint8(math.Round(math.Min(math.Max(float64(v), 0), 255)))
 	}
 	return im

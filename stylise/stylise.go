@@ -82,12 +82,13 @@ type Iteration struct {
 	run      *run
 }
 
-// Picture returns the picture as it is now.
+// Picture returns the picture of the least loss so far, of those before an iteration.
 func (i Iteration) Picture() *preprocess.Image { return i.run.picture() }
 
-// Result is the picture, with the losses of the pictures before each iteration.
+// Result is the picture of the least loss, with the losses of the pictures before each iteration.
 type Result struct {
 	Picture *preprocess.Image `json:"-"`
+	Loss    Loss              `json:"final"` // of the picture, before its pixels are rounded
 	Losses  []Loss            `json:"losses"`
 }
 
@@ -113,10 +114,10 @@ func (o Options) Validate() error {
 	return nil
 }
 
-// Run stylises a picture. When ctx ends it returns the picture so far and the cause, as it
-// does with OnIteration's error. It is an error if the network has no such layers, if
-// gradients take more memory than the process may use, or if the network gives features that
-// are not finite.
+// Run stylises a picture: the result is the best of those before each iteration and the one after
+// the last. When ctx ends it returns the best so far and the cause, as it does with OnIteration's
+// error. It is an error if the network has no such layers, if gradients take more memory than
+// the process may use, or if the network's features of the first picture are not finite.
 func Run(ctx context.Context, m *vgg.Model, content, style *preprocess.Image, o Options) (*Result, error) {
 	if m == nil || m.Net == nil {
 		return nil, vgg.ErrNoNetwork
@@ -145,12 +146,16 @@ func Run(ctx context.Context, m *vgg.Model, content, style *preprocess.Image, o 
 			}
 		}
 		if err != nil {
-			result.Picture = r.picture()
+			result.Picture, result.Loss = r.picture(), r.bestLoss
 			return result, err
 		}
 	}
-	result.Picture = r.picture()
-	return result, nil
+	_, err = r.evaluate(ctx)
+	if r.failed(err) {
+		err = nil
+	}
+	result.Picture, result.Loss = r.picture(), r.bestLoss
+	return result, err
 }
 
 // Size returns the size of a picture of w×h whose longer side becomes size.

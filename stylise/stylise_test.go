@@ -1,6 +1,7 @@
 package stylise_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -111,8 +112,49 @@ func TestStart(t *testing.T) {
 	}
 	o.OnIteration, o.Start, o.Iterations = nil, part.Picture, 1
 	next, err := stylise.Run(t.Context(), m, content, style, o)
-	if err != nil || math.Abs(next.Losses[0].Total-whole.Losses[8].Total) > 0.05*whole.Losses[8].Total {
-		t.Errorf("goes on at %+v, want about %+v: %v", next.Losses, whole.Losses[8], err)
+	if err != nil || math.Abs(next.Losses[0].Total-part.Loss.Total) > 0.05*part.Loss.Total || part.Loss != least(part.Losses) {
+		t.Errorf("goes on at %+v, want about %+v: %v", next.Losses, part.Loss, err)
+	}
+	if !(whole.Loss.Total < whole.Losses[11].Total) {
+		t.Errorf("%v after the last iteration, %v before it", whole.Loss, whole.Losses[11])
+	}
+}
+
+// least returns the loss that is the least.
+func least(losses []stylise.Loss) stylise.Loss {
+	return slices.MinFunc(losses, func(a, b stylise.Loss) int { return cmp.Compare(a.Total, b.Total) })
+}
+
+// TestBest: steps that make the picture worse, or its features infinite, aren't in the result.
+func TestBest(t *testing.T) {
+	m := tiny.Random(16, 1)
+	content, style := crop(t, "train/Leopards/image_0003.jpg"), crop(t, "train/butterfly/image_0003.jpg")
+	o := stylise.DefaultOptions()
+	o.Size, o.ContentLayers, o.StyleLayers, o.Optimiser = 48, []string{"conv2_1"}, []string{"conv1_1", "conv2_1"}, stylise.Adam
+	for _, rate := range []float64{3000, 1e30} {
+		o.Rate, o.Iterations, o.Start = rate, 3, nil
+		var shown []*preprocess.Image
+		o.OnIteration = func(i stylise.Iteration) error {
+			shown = append(shown, i.Picture())
+			return nil
+		}
+		r, err := stylise.Run(t.Context(), m, content, style, o)
+		if err != nil {
+			t.Fatalf("rate %v: %v", rate, err)
+		}
+		if len(r.Losses) != 3 || r.Loss != r.Losses[0] || r.Loss != least(r.Losses) {
+			t.Errorf("rate %v: losses %+v of the iterations, %+v of the picture", rate, r.Losses, r.Loss)
+		}
+		for i, im := range append(shown, r.Picture) {
+			if !slices.Equal(im.Pix, shown[0].Pix) {
+				t.Errorf("rate %v: picture %d isn't the best", rate, i)
+			}
+		}
+		o.Rate, o.Iterations, o.Start, o.OnIteration = 1, 1, r.Picture, nil
+		again, err := stylise.Run(t.Context(), m, content, style, o)
+		if err != nil || math.Abs(again.Losses[0].Total-r.Loss.Total) > 0.01*r.Loss.Total {
+			t.Errorf("rate %v: the picture has loss %+v, want %+v: %v", rate, again.Losses, r.Loss, err)
+		}
 	}
 }
 

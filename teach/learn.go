@@ -21,6 +21,7 @@ type learning struct {
 	test   []int   // rows of the set's own part to measure on; nil: cross-validation measures
 	groups [][]int
 	pairs  []transfer.Pair
+	folds  int
 
 	svm   *transfer.SVM
 	tried []transfer.Trial
@@ -39,18 +40,10 @@ func (l *learning) run(ctx context.Context) error {
 	if err := l.divide(); err != nil {
 		return err
 	}
-	l.o.stage("looking for near-duplicates")
-	var err error
-	if l.least = l.o.Duplicates; l.least == 0 {
-		l.least = l.near()
+	if err := l.group(ctx); err != nil {
+		return err
 	}
-	if l.least != NoDuplicates {
-		if l.pairs, err = l.d.Duplicates(ctx, l.least, transfer.SearchOptions{}); err != nil {
-			return err
-		}
-	}
-	l.groups = transfer.Groups(l.pairs)
-	folds, err := l.d.Folds(l.train, min(l.o.Folds, len(l.train)), l.groups, l.o.Seed)
+	folds, err := l.fold()
 	if err != nil {
 		return err
 	}
@@ -77,6 +70,85 @@ func (l *learning) run(ctx context.Context) error {
 	}
 	l.calibrate()
 	return nil
+}
+
+// group looks for near-duplicates.
+func (l *learning) group(ctx context.Context) (err error) {
+	l.o.stage("looking for near-duplicates")
+	if l.least = l.o.Duplicates; l.least == 0 {
+		l.least = l.near()
+	}
+	if l.least != NoDuplicates {
+		if l.pairs, err = l.d.Duplicates(ctx, l.least, transfer.SearchOptions{}); err != nil {
+			return err
+		}
+	}
+	l.groups = transfer.Groups(l.pairs)
+	return nil
+}
+
+// units groups rows: near-duplicates are one unit.
+func (l *learning) units(rows []int) [][]int {
+	first := map[int]int{}
+	for _, g := range l.groups {
+		for _, r := range g {
+			first[r] = g[0]
+		}
+	}
+	at, units := map[int]int{}, [][]int(nil)
+	for _, r := range rows {
+		f, ok := first[r]
+		if !ok {
+			f = r
+		}
+		if _, ok := at[f]; !ok {
+			at[f], units = len(units), append(units, nil)
+		}
+		units[at[f]] = append(units[at[f]], r)
+	}
+	return units
+}
+
+// fold divides the rows to learn from into folds, such that each class is left whatever folds are
+// held out.
+func (l *learning) fold() ([][]int, error) {
+	units := len(l.units(l.train))
+	if l.folds = min(l.o.Folds, units); l.folds < 3 {
+		return nil, fmt.Errorf("teach: %s: %d readable pictures to learn from that are no near-duplicates of each other, want at least 3, and of each class: add some", l.d.Header.Data.Name, units)
+	}
+	folds, err := l.d.Folds(l.train, l.folds, l.groups, l.o.Seed)
+	if err != nil || l.multi() {
+		return folds, err
+	}
+	pictures, in := make([]int, len(l.classes())), make([]int, len(l.classes()))
+	for _, rows := range folds {
+		seen := map[int]bool{}
+		for _, r := range rows {
+			for _, c := range l.d.Rows[r].Labels {
+				pictures[c]++
+				seen[c] = true
+			}
+		}
+		for c := range seen {
+			in[c]++
+		}
+	}
+	for c, n := range in {
+		if n < l.wanted() {
+			return nil, fmt.Errorf("teach: %s: class %s has %d readable pictures to learn from, but as near-duplicates belong together they make %d groups, want at least %d pictures of each class that are no near-duplicates of each other or of another class's: add some, or remove its folder (vgg teach --duplicates 0 takes none for near-duplicates)",
+				l.d.Header.Data.Name, l.classes()[c], pictures[c], n, l.wanted())
+		}
+	}
+	return folds, nil
+}
+
+// wanted is the least number of pictures of a class: one to learn from where another is held out
+// to choose C and, if cross-validation measures, a third to measure on.
+func (l *learning) wanted() int {
+	if l.test == nil {
+		return 3
+	}
+	return 2
 }
 
 // nearer is how many times nearer than mostly near-duplicates are.
@@ -126,16 +198,12 @@ func (l *learning) divide() error {
 		}
 	}
 	for c, n := range counts {
-		if n < leastPictures && !l.multi() {
-			return fmt.Errorf("teach: %s: class %s has %d readable pictures to learn from, want at least %d: add some, or remove its folder", l.d.Header.Data.Name, l.classes()[c], n, leastPictures)
+		if n < l.wanted() && !l.multi() {
+			return fmt.Errorf("teach: %s: class %s has %d readable pictures to learn from, want at least %d of each class: add some, or remove its folder", l.d.Header.Data.Name, l.classes()[c], n, l.wanted())
 		}
 	}
 	return nil
 }
-
-// leastPictures is the least number of pictures of a class: one to learn from where the other
-// is held out.
-const leastPictures = 2
 
 // measured tests the SVMs on the rows of test.
 func (l *learning) measured(ctx context.Context) (*transfer.CrossValidated, error) {

@@ -15,7 +15,7 @@ import (
 const head = "GAP L2 FC"
 
 // model returns the ordinary model that answers as the SVMs do.
-func (l *learning) model(base *vgg.Model, from transfer.Net, scale int) (*vgg.Model, error) {
+func (l *learning) model(base *vgg.Model, from transfer.Net) (*vgg.Model, error) {
 	features, err := base.Net.Until(from.Layer, true)
 	if err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func (l *learning) model(base *vgg.Model, from transfer.Net, scale int) (*vgg.Mo
 		return nil, err
 	}
 	m := &vgg.Model{Net: net, Classes: slices.Clone(l.classes()), Preprocess: base.Preprocess, Provenance: map[string]string{}}
-	m.Preprocess.Resize = scale
+	m.Preprocess.Resize = from.Scales[0]
 	for key, v := range base.Provenance {
 		if key != "classes" {
 			m.Provenance[key] = v

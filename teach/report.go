@@ -81,7 +81,7 @@ type Duplicate struct {
 func (l *learning) report() Report {
 	r := Report{
 		Data: l.d.Header.Data.Name, Learnt: len(l.train), Unreadable: l.d.Summary().Unreadable, C: l.svm.Info.C, Tried: l.tried, Dim: l.d.Header.Dim,
-		CrossValidated: l.test == nil, Folds: min(l.o.Folds, len(l.train)), Tested: len(l.tested.Rows), Score: l.tested.Score,
+		CrossValidated: l.test == nil, Folds: l.folds, Tested: len(l.tested.Rows), Score: l.tested.Score,
 		Mistakes: []Mistake{}, Duplicates: l.duplicates(), Least: l.least,
 	}
 	l.count(&r)

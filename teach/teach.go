@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset"
@@ -114,24 +115,41 @@ func Pictures(name string, classes []Class) (*transfer.Images, error) {
 //
 // An unreadable picture is left out and reported.
 func Teach(ctx context.Context, net transfer.Net, images *transfer.Images, o Options) (*Result, error) {
-	if err := o.validate(); err != nil {
-		return nil, err
-	}
-	if err := checkImages(images); err != nil {
-		return nil, err
-	}
-	if net.Open == nil {
-		return nil, errors.New("teach: a network without Open, want one of Net")
-	}
-	base, err := net.Open()
+	l, base, net, err := begin(ctx, net, images, o)
 	if err != nil {
 		return nil, err
 	}
+	if err := l.run(ctx); err != nil {
+		return nil, err
+	}
+	m, err := l.model(base, net)
+	if err != nil {
+		return nil, err
+	}
+	return &Result{m, l.report()}, nil
+}
+
+// begin describes the images. It returns what learns from the descriptors, the network, and how
+// the network describes.
+func begin(ctx context.Context, net transfer.Net, images *transfer.Images, o Options) (*learning, *vgg.Model, transfer.Net, error) {
+	if err := o.validate(); err != nil {
+		return nil, nil, net, err
+	}
+	if err := checkImages(images); err != nil {
+		return nil, nil, net, err
+	}
+	if net.Open == nil {
+		return nil, nil, net, errors.New("teach: a network without Open, want one of Net")
+	}
+	base, err := net.Open()
+	if err != nil {
+		return nil, nil, net, err
+	}
 	if base == nil || base.Net == nil {
-		return nil, fmt.Errorf("teach: %w", vgg.ErrNoNetwork)
+		return nil, nil, net, fmt.Errorf("teach: %w", vgg.ErrNoNetwork)
 	}
 	if net.Layer, err = featureLayer(base.Net.Options()); err != nil {
-		return nil, err
+		return nil, nil, net, err
 	}
 	scale := o.Scale
 	if scale == 0 {
@@ -141,17 +159,9 @@ func Teach(ctx context.Context, net transfer.Net, images *transfer.Images, o Opt
 	o.stage("describing")
 	d, x, err := o.describe(ctx, net, images)
 	if err != nil {
-		return nil, err
+		return nil, nil, net, err
 	}
-	l := &learning{o: o, d: d, x: x}
-	if err := l.run(ctx); err != nil {
-		return nil, err
-	}
-	m, err := l.model(base, net, scale)
-	if err != nil {
-		return nil, err
-	}
-	return &Result{m, l.report()}, nil
+	return &learning{o: o, d: d, x: x}, base, net, nil
 }
 
 func (o Options) stage(what string) {
@@ -197,7 +207,14 @@ func (o Options) describe(ctx context.Context, net transfer.Net, images *transfe
 	if err != nil {
 		return nil, nil, err
 	}
-	return transfer.InMemory(d.Header, d.Rows, x), x, nil
+	rows := slices.Clone(d.Rows)
+	for r := range rows { // the file may be older than the parts
+		rows[r].Part = ""
+		if images.Parts != nil {
+			rows[r].Part = images.Parts[rows[r].Image]
+		}
+	}
+	return transfer.InMemory(d.Header, rows, x), x, nil
 }
 
 // featureLayer names the last layer of a network before its head: pool5.

@@ -261,14 +261,13 @@ func TestPictures(t *testing.T) {
 	var classes []Class
 	dir := t.TempDir()
 	folder(t, dir, 5, kinds...)
-	for k, name := range []string{"level", "slanting", "upright"} { // the order of folders
+	for _, name := range []string{"level", "slanting", "upright"} { // the order of folders
 		c := Class{Name: name}
 		for i := range 5 {
 			kind := slices.Index(kinds, name)
 			c.Pictures = append(c.Pictures, dataset.Picture{Encoded: striped(kind, uint64(100*kind+i+1))})
 		}
 		classes = append(classes, c)
-		_ = k
 	}
 	images, err := Pictures("page", classes)
 	if err != nil {
@@ -353,6 +352,13 @@ func TestRefusals(t *testing.T) {
 	few := t.TempDir()
 	folder(t, few, 4, kinds[:2]...)
 	vggtest.WriteFiles(t, few, map[string][]byte{"slanting/only.png": striped(2, 1)})
+	pairs := t.TempDir()
+	folder(t, pairs, 2, kinds...)
+	copies := t.TempDir()
+	folder(t, copies, 4, kinds[:2]...)
+	for i := range 4 {
+		vggtest.WriteFiles(t, copies, map[string][]byte{fmt.Sprintf("slanting/%d.png", i): striped(2, 1)})
+	}
 	flat := t.TempDir()
 	if err := os.WriteFile(filepath.Join(flat, "a.png"), striped(0, 1), 0o666); err != nil {
 		t.Fatal(err)
@@ -369,12 +375,15 @@ func TestRefusals(t *testing.T) {
 		o     func(*Options)
 	}{
 		"class slanting has 1 readable pictures": {few, nil, nil},
-		"have no classes":                        {flat, nil, nil},
-		"ends with conv3_2":                      {whole, cut, nil},
-		"no candidates for C":                    {whole, nil, func(o *Options) { o.Cs = nil }},
-		"2 folds":                                {whole, nil, func(o *Options) { o.Folds = 2 }},
-		"similarity of 2":                        {whole, nil, func(o *Options) { o.Duplicates = 2 }},
-		"want at least":                          {whole, nil, func(o *Options) { o.Scale = 20 }},
+		"one class, want at least two":           {one, nil, nil},
+		"class level has 2 readable pictures to learn from, want at least 3 of each class: add some":                                                {pairs, nil, nil},
+		"class slanting has 4 readable pictures to learn from, but as near-duplicates belong together they make 1 groups, want at least 3 pictures": {copies, nil, nil},
+		"have no classes":     {flat, nil, nil},
+		"ends with conv3_2":   {whole, cut, nil},
+		"no candidates for C": {whole, nil, func(o *Options) { o.Cs = nil }},
+		"2 folds":             {whole, nil, func(o *Options) { o.Folds = 2 }},
+		"similarity of 2":     {whole, nil, func(o *Options) { o.Duplicates = 2 }},
+		"want at least":       {whole, nil, func(o *Options) { o.Scale = 20 }},
 	} {
 		m, o := c.model, DefaultOptions()
 		if m == nil {
@@ -393,5 +402,118 @@ func TestRefusals(t *testing.T) {
 	if _, err := Teach(t.Context(), Net("none", nil), opened(t, whole), DefaultOptions()); !errors.Is(err, vgg.ErrNoNetwork) {
 		t.Errorf("no network: %v", err)
 	}
-	_ = one
+	if _, err := Divided(t.Context(), Net("random", tiny.Random(16, 5)), opened(t, pairs), DefaultOptions()); err == nil || !strings.Contains(err.Error(), "no class has three readable pictures") {
+		t.Errorf("nothing to hold out: %v", err)
+	}
+	few2 := &transfer.Images{Dataset: labelled(t, 2), Labelled: true}
+	if _, err := Teach(t.Context(), Net("random", tiny.Random(16, 5)), few2, DefaultOptions()); err == nil || !strings.Contains(err.Error(), "2 readable pictures to learn from that are no near-duplicates of each other, want at least 3") {
+		t.Errorf("two pictures with labels: %v", err)
+	}
+	if _, err := Divided(t.Context(), Net("random", tiny.Random(16, 5)), few2, DefaultOptions()); !errors.Is(err, errSeveralLabels) {
+		t.Errorf("labels: %v", err)
+	}
+}
+
+// labelled returns n pictures with any number of labels.
+func labelled(t *testing.T, n int) *dataset.Dataset {
+	t.Helper()
+	var pictures []dataset.Picture
+	for i := range n {
+		pictures = append(pictures, dataset.Picture{Labels: [][]int{{0}, {1}, {0, 1}, {}}[i%4], Encoded: striped(i%3, uint64(i+1))})
+	}
+	d, err := dataset.FromPictures("labels", []string{"red", "blue"}, pictures)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestFewest: three pictures a class are enough, with as few folds as can be.
+func TestFewest(t *testing.T) {
+	dir := t.TempDir()
+	folder(t, dir, 3, kinds...)
+	for _, folds := range []int{3, 5, 50} {
+		o := DefaultOptions()
+		o.Folds = folds
+		if r := taught(t, opened(t, dir), o).Report; r.Tested != 9 || r.Folds != min(folds, 9) {
+			t.Errorf("%d folds: %+v", folds, r)
+		}
+	}
+}
+
+// TestDivided: near-duplicates are on one side, whatever the seed, a fifth of each class is held
+// out, and a set's own parts stay, but for the one to test on.
+func TestDivided(t *testing.T) {
+	dir := t.TempDir()
+	folder(t, dir, 10, kinds...)
+	copies := map[string][]byte{"upright/bad.png": []byte("no picture"), "slanting/copy.png": striped(1, 103)}
+	for i := range 5 {
+		copies[fmt.Sprintf("level/%02d-copy.png", i)] = striped(1, uint64(101+i))
+	}
+	vggtest.WriteFiles(t, dir, copies)
+	held := map[string]bool{}
+	for seed := range uint64(8) {
+		o := DefaultOptions()
+		o.Seed = seed
+		d, err := Divided(t.Context(), Net("random", tiny.Random(16, 5)), opened(t, dir), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, count := map[string]string{}, map[string]int{}
+		for i, s := range d.Samples {
+			part[s.Name] = d.Parts[i]
+			if d.Parts[i] == "val" {
+				count[d.Classes[s.Label]]++
+				held[s.Name] = true
+			}
+		}
+		for i := range 5 {
+			if name := fmt.Sprintf("level/%02d", i); part[name+".png"] != part[name+"-copy.png"] {
+				t.Errorf("seed %d: copies of %s are on both sides", seed, name)
+			}
+		}
+		if part["slanting/copy.png"] != "train" || part["level/02.png"] != "train" || part["upright/bad.png"] != "train" {
+			t.Errorf("seed %d: parts %v", seed, part)
+		}
+		for class, n := range count {
+			if n < 1 || n > 3 || len(count) != 3 {
+				t.Errorf("seed %d: %d held out of %s, of %d classes", seed, n, class, len(count))
+			}
+		}
+	}
+	if len(held) < 12 {
+		t.Errorf("%d pictures held out by eight seeds", len(held))
+	}
+
+	own := t.TempDir()
+	for part, n := range map[string]int{"train": 4, "val": 2, "test": 1} {
+		folder(t, filepath.Join(own, part), n, kinds...)
+	}
+	whole := opened(t, own)
+	d, err := Divided(t.Context(), Net("none", nil), whole, DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d.Part("train").Len() != 12 || d.Part("val").Len() != 6 || d.Part("test") != nil {
+		t.Errorf("parts %v of %v", d.Parts, whole.Parts)
+	}
+}
+
+// TestPartsOfKeptDescriptors: parts that are given after the descriptors were kept hold.
+func TestPartsOfKeptDescriptors(t *testing.T) {
+	dir := t.TempDir()
+	folder(t, dir, 5, kinds...)
+	images, o := opened(t, dir), DefaultOptions()
+	o.Descriptors = filepath.Join(t.TempDir(), "d.npy")
+	taught(t, images, o)
+	d, err := Divided(t.Context(), Net("random", tiny.Random(16, 5)), images, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := taught(t, d, o).Report; r.CrossValidated || r.Learnt != 12 || r.Tested != 3 {
+		t.Errorf("with parts: %+v", r)
+	}
+	if r := taught(t, images, o).Report; !r.CrossValidated || r.Learnt != 15 {
+		t.Errorf("without parts again: %+v", r)
+	}
 }

@@ -25,7 +25,7 @@ type distanceCommand struct {
 	Net      string   `default:"D" placeholder:"WEIGHTS" help:"Network whose features are used: a file of weights, or a configuration's name for its public release (D: torchvision's VGG-16, to which LPIPS was fitted)."`
 	Features []string `placeholder:"LAYER" help:"Layers of a plain distance of features by any weights, such as conv3_3,conv4_3 (those of LPIPS, with its weights)."`
 	Scale    int      `placeholder:"S" help:"Smallest side to which images are rescaled, in pixels (as they are)."`
-	Out      string   `placeholder:"FILE" help:"Output: a picture of where they differ, as PNG. Of several pairs, the first picture's name precedes the file's."`
+	Out      string   `placeholder:"FILE" help:"Output: a picture of where they differ, as PNG. Of several pairs, the first picture's name precedes the file's, with its folders where names are the same."`
 	overwriteFlag
 	modelFlags
 	pixelsFlag
@@ -88,15 +88,14 @@ func (c *distanceCommand) Run(e *environment) error {
 	}
 	var outputs []output
 	inputs := []string{c.Net, c.Labels}
-	for _, p := range pairs {
-		outputs = append(outputs, output{"--out", c.drawn(p[0], folders)})
+	outs := c.outs(pairs, folders)
+	for i, p := range pairs {
+		outputs = append(outputs, output{"--out", outs[i]})
 		inputs = append(inputs, p[:]...)
 	}
-	release, err := c.claim(outputs, inputs...)
-	if err != nil {
+	if err := c.check(outputs, inputs...); err != nil {
 		return err
 	}
-	defer release()
 	threads, err := c.apply()
 	if err != nil {
 		return err
@@ -112,7 +111,7 @@ func (c *distanceCommand) Run(e *environment) error {
 	if told.Name == "lpips" && !told.Comparable {
 		e.remark(fmt.Sprintf("LPIPS was fitted to torchvision's weights of D; by %s its distances are not comparable with published ones", c.Net))
 	}
-	return c.compare(e, m, metric, told, pairs, folders)
+	return c.compare(e, m, metric, told, pairs, outs, folders)
 }
 
 // metric returns the distance that the flags ask for.
@@ -141,7 +140,7 @@ func (c *distanceCommand) metric(m *vgg.Model) (*perceptual.Metric, *distanceMet
 }
 
 // compare compares the pairs and prints the results.
-func (c *distanceCommand) compare(e *environment, m *vgg.Model, metric *perceptual.Metric, told *distanceMetric, pairs [][2]string, folders bool) error {
+func (c *distanceCommand) compare(e *environment, m *vgg.Model, metric *perceptual.Metric, told *distanceMetric, pairs [][2]string, outs []string, folders bool) error {
 	load := func(_ context.Context, i int) (a, b *preprocess.Image, err error) {
 		if a, err = c.load(e, m, pairs[i][0]); err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", pairs[i][0], err)
@@ -173,7 +172,7 @@ func (c *distanceCommand) compare(e *environment, m *vgg.Model, metric *perceptu
 			}
 		default:
 			sum += d.Total
-			r.Distance, r.Out = &d.Distance, c.drawn(p[0], folders)
+			r.Distance, r.Out = &d.Distance, outs[d.Index]
 			if err := c.draw(r, d); err != nil {
 				return err
 			}
@@ -186,7 +185,7 @@ func (c *distanceCommand) compare(e *environment, m *vgg.Model, metric *perceptu
 			_, err := fmt.Fprintln(e.stderr, r.Error)
 			return err
 		}
-		table.Row(filepath.Base(p[0]), fmt.Sprintf("%.5f", d.Total))
+		table.Row(c.shown(p[0], folders), fmt.Sprintf("%.5f", d.Total))
 		return nil
 	})
 	bar.close()
@@ -230,12 +229,27 @@ func (c *distanceCommand) load(e *environment, m *vgg.Model, name string) (*prep
 	return preprocess.Resize(im, w, h, m.Preprocess.Filter)
 }
 
-// drawn returns the file of a pair's map, "" for none.
-func (c *distanceCommand) drawn(a string, folders bool) string {
+// outs returns the file of each pair's map, "" for none.
+func (c *distanceCommand) outs(pairs [][2]string, folders bool) []string {
 	if c.Out == "" {
-		return ""
+		return make([]string, len(pairs))
 	}
-	return outFor(c.Out, a, folders)
+	if !folders {
+		return []string{c.Out}
+	}
+	names := make([]string, len(pairs))
+	for i, p := range pairs {
+		names[i] = p[0]
+	}
+	return outNames(c.Out, names)
+}
+
+// shown returns the name of a pair in the table: its path in the folder.
+func (c *distanceCommand) shown(a string, folders bool) string {
+	if name, err := filepath.Rel(c.A, a); folders && err == nil {
+		return name
+	}
+	return filepath.Base(a)
 }
 
 // draw writes the map of a pair.
@@ -243,6 +257,11 @@ func (c *distanceCommand) draw(r distanceResult, d perceptual.Compared) error {
 	if r.Out == "" {
 		return nil
 	}
+	release, err := c.claim([]output{{"--out", r.Out}}) // no earlier: a file is open until it is released
+	if err != nil {
+		return err
+	}
+	defer release()
 	most := slices.Max(d.Map)
 	shares := make([]float32, len(d.Map))
 	if most > 0 {

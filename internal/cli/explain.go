@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 
 	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/explain"
@@ -20,7 +19,7 @@ type explainCommand struct {
 	Scales []int    `placeholder:"Q" help:"Smallest sides to which images are rescaled, in pixels (what the weights tell; with --method scoremap also one and a half times and twice that)."`
 	Top    int      `default:"3" placeholder:"K" help:"Number of answers for each image (3)."`
 	Class  []string `sep:"none" placeholder:"NAME" help:"Class to find, instead of the most probable ones, by name or index from 0. Can be given more than once."`
-	Out    string   `placeholder:"FILE" help:"Output: the picture, as PNG. Of several images, their names precede the file's (the image's name with -explained.png)."`
+	Out    string   `placeholder:"FILE" help:"Output: the picture, as PNG. Of several images, their names precede the file's, with their folders where names are the same (the image's name with -explained.png)."`
 	overwriteFlag
 	modelFlags
 	storageFlag
@@ -69,8 +68,9 @@ func (c *explainCommand) Run(e *environment) error {
 	many := len(pictures) > 1
 	var outputs []output
 	inputs := []string{c.Weights, c.Labels}
+	c.name(pictures)
 	for _, p := range pictures {
-		outputs = append(outputs, output{"--out", c.out(p.name, many)})
+		outputs = append(outputs, output{"--out", p.out})
 		inputs = append(inputs, p.name)
 	}
 	if err := c.check(outputs, inputs...); err != nil {
@@ -98,7 +98,7 @@ func (c *explainCommand) Run(e *environment) error {
 		return err
 	}
 	return e.forEach(pictures, func(p picture) (bad bool, err error) {
-		r := explainResult{File: p.name, Out: c.out(p.name, many)}
+		r := explainResult{File: p.name, Out: p.out}
 		im, err := e.decodeImage(p, m.Preprocess.Orient, c.pixels())
 		if err == nil {
 			err = c.explain(e, m, im, &r)
@@ -143,25 +143,33 @@ func (c *explainCommand) explain(e *environment, m *vgg.Model, im *preprocess.Im
 	return nil
 }
 
-// out returns the name of an image's picture.
-func (c *explainCommand) out(image string, many bool) string {
+// name gives each image the file of its picture.
+func (c *explainCommand) name(pictures []picture) {
+	out := c.Out
 	switch {
-	case c.Out != "":
-		return outFor(c.Out, image, many)
-	case image == stdinName:
-		return "explained.png"
+	case out == "" && len(pictures) == 1 && pictures[0].name == stdinName:
+		pictures[0].out = "explained.png"
+	case out == "":
+		nameOuts("explained.png", pictures)
+	case len(pictures) == 1:
+		pictures[0].out = out
+	default:
+		nameOuts(out, pictures)
 	}
-	return strings.TrimSuffix(filepath.Base(image), filepath.Ext(image)) + "-explained.png"
 }
 
-// outFor returns the file of an image's picture: that of the flag or, of several images, with
-// the image's name before it.
-func outFor(path, image string, many bool) string {
-	if !many {
-		return path
+// nameOuts gives each image the file of its picture, with its name before the given one's.
+func nameOuts(path string, pictures []picture) {
+	names := make([]string, len(pictures))
+	for i, p := range pictures {
+		names[i] = p.name
+		if p.name == stdinName {
+			names[i] = "stdin"
+		}
 	}
-	base := filepath.Base(image)
-	return filepath.Join(filepath.Dir(path), strings.TrimSuffix(base, filepath.Ext(base))+"-"+filepath.Base(path))
+	for i, out := range outNames(path, names) {
+		pictures[i].out = out
+	}
 }
 
 // table shows the classes as text.

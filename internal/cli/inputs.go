@@ -83,6 +83,7 @@ type picture struct {
 	name string
 	data []byte // of standard input and of what is built in; nil for a file
 	err  error  // of a folder in which there are none
+	out  string // the file of what is drawn of it
 }
 
 // pictures returns the images that arguments name: files, those that match globs, those of

@@ -109,7 +109,7 @@ func printNetwork(out *strings.Builder, n *vgg.Description) {
 		fact(out, "Names", "as "+n.Names+" has them")
 	}
 	if n.Release != nil {
-		fact(out, "Release", n.Release.Name+" of "+n.Release.URL)
+		fact(out, "Release", n.Release.FullName()+" of "+n.Release.URL)
 	}
 	if p := n.Preprocess; p.Scale != 0 {
 		fact(out, "Pixels", describePixels(n))

@@ -112,7 +112,7 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 	}
 	return e.forEach(pictures, func(p picture) (bad bool, err error) {
 		line := localizeLine{File: p.name, Boxes: []localize.Shown{}}
-		err = c.locate(e, l, classes, p, &line, len(pictures) > 1)
+		err = c.locate(e, l, classes, p, &line)
 		if _, unwritten := errors.AsType[*outputError](err); unwritten || e.stops(err) {
 			return false, fmt.Errorf("%s: %w", p.name, err)
 		} else if err != nil {
@@ -192,7 +192,7 @@ func (c *localizeImagesCommand) classes(l *localize.Locator) ([]int, error) {
 }
 
 // locate finds the boxes of an image and draws them.
-func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, p picture, line *localizeLine, many bool) error {
+func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, classes []int, p picture, line *localizeLine) error {
 	im, err := e.decodeImage(p, l.Orient(), c.pixels())
 	if err != nil {
 		return err
@@ -206,21 +206,26 @@ func (c *localizeImagesCommand) locate(e *environment, l *localize.Locator, clas
 	if c.Draw == "" {
 		return nil
 	}
-	if err := writeFile(outFor(c.Draw, line.File, many), explain.Boxes(im, line.Boxes, c.DrawClasses, c.Unmerged).EncodePNG); err != nil {
+	if err := writeFile(p.out, explain.Boxes(im, line.Boxes, c.DrawClasses, c.Unmerged).EncodePNG); err != nil {
 		return &outputError{err}
 	}
 	return nil
 }
 
-// checkDraw returns an error if a picture would replace a file or another picture.
+// checkDraw names the pictures to draw. It returns an error if one would replace a file.
 func (c *localizeImagesCommand) checkDraw(pictures []picture) error {
 	if c.Draw == "" {
 		return nil
 	}
 	var outputs []output
 	inputs := namesOf([]string{c.Weights}, c.With, c.Classifier)
+	if len(pictures) == 1 {
+		pictures[0].out = c.Draw
+	} else {
+		nameOuts(c.Draw, pictures)
+	}
 	for _, p := range pictures {
-		outputs = append(outputs, output{"--draw", outFor(c.Draw, p.name, len(pictures) > 1)})
+		outputs = append(outputs, output{"--draw", p.out})
 		inputs = append(inputs, p.name)
 	}
 	return c.overwriteFlag.check(outputs, inputs...)

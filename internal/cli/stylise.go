@@ -56,6 +56,7 @@ type styliseResult struct {
 	Net     string         `json:"net"`
 	Network string         `json:"network"`
 	Done    int            `json:"iterations"`
+	Final   stylise.Loss   `json:"final"`  // of the picture
 	Losses  []stylise.Loss `json:"losses"` // of the picture before each iteration
 }
 
@@ -129,9 +130,9 @@ func (c *styliseCommand) Run(e *environment) error {
 		return err
 	}
 	if c.JSON {
-		return writeJSON(e.stdout, styliseResult{c.Out, r.Picture.W, r.Picture.H, c.Net, m.Net.Options().Config, len(r.Losses), r.Losses})
+		return writeJSON(e.stdout, styliseResult{c.Out, r.Picture.W, r.Picture.H, c.Net, m.Net.Options().Config, len(r.Losses), r.Loss, r.Losses})
 	}
-	first, last := r.Losses[0], r.Losses[len(r.Losses)-1]
+	first, last := r.Losses[0], r.Loss
 	fmt.Fprintf(e.stdout, "%s: %d×%d pixels, %d iterations, loss from %.4g to %.4g (content %.3g, style %.3g)\n", c.Out, r.Picture.W, r.Picture.H, len(r.Losses), first.Total, last.Total, last.Content, last.Style)
 	return nil
 }

@@ -1,16 +1,20 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
+	"github.com/verydeep/vgg"
 	"github.com/verydeep/vgg/dataset/sample"
 	"github.com/verydeep/vgg/eval"
+	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/nn"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/report"
@@ -30,7 +34,7 @@ type teachCommand struct {
 	C           []float64 `name:"c" default:"1,10,100" placeholder:"C" help:"Weight of the loss. Of several, cross-validation chooses (1,10,100)."`
 	Folds       int       `default:"5" placeholder:"N" help:"Folds of the cross-validation (5)."`
 	Duplicates  *float64  `placeholder:"X" help:"Least similarity of the near-duplicates that are listed, and that stay in one fold; 0 looks for none (that of pictures 25 times as near to each other as two mostly are)."`
-	Refine      bool      `help:"Fine-tune the head, then also the last block of convolutions, on four fifths of the pictures; the others tell whether that is better than the SVMs, which else learn again, from all pictures."`
+	Refine      bool      `help:"Fine-tune the head, then also the last block of convolutions, on four fifths of the pictures; the others, of which none is a near-duplicate of these, tell whether that is better than the SVMs, which else learn again, from all pictures."`
 	Seed        uint64    `default:"0" placeholder:"N" help:"Seed of what is random: the folds and the order of learning (0)."`
 	dataFlags
 	overwriteFlag
@@ -52,7 +56,7 @@ func (teachCommand) Help() string {
   - The error is that on pictures which were not learnt from: those of a part val or test, or all of them by cross-validation. Near-duplicates are never on both sides.
   - The SVMs' answers are unchanged in the model; its probabilities are calibrated on pictures that the SVMs have not seen.
   - Pictures that are wrong, look mislabelled or are there twice are listed, and shown on the contact sheet.
-  - Descriptors are kept: after pictures have been added, the same command with --overwrite describes only those. An interrupted run goes on.
+  - Descriptors are kept: after pictures have been added, the same command with --overwrite describes only those. An interrupted run goes on by the same command.
 
 Examples:
 
@@ -95,47 +99,20 @@ func (c *teachCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
-	all := images
-	if c.Refine {
-		if images, err = teach.Divided(images, c.Seed); err != nil {
-			return err
-		}
-	}
 	net, err := c.network(e, threads)
 	if err != nil {
 		return err
 	}
-	if c.Refine {
-		if err := c.announceRefining(e, net, images); err != nil {
-			return err
-		}
-	}
-	taught, err := c.teach(e, net, images)
+	taught, images, refined, err := c.model(e, net, images)
 	if err != nil {
 		return err
 	}
 	if err := taught.Model.Save(e.ctx, c.Out); err != nil {
 		return err
 	}
-	r := teachResult{Out: c.Out, Net: net.Weights, Report: taught.Report}
-	if c.Refine {
-		if r.Refined, err = c.refine(e, images, taught.Report.Error); err != nil {
-			return err
-		}
-		// The held pictures have told which model is better: SVMs that stay learn from them too.
-		if !r.Refined.Better && images != all {
-			fmt.Fprintln(e.stderr, "Fine-tuning errs no less than the SVMs, which learn again, from all pictures")
-			if taught, err = c.teach(e, net, all); err != nil {
-				return err
-			}
-			if err := taught.Model.Save(e.ctx, c.Out); err != nil {
-				return err
-			}
-			images, r.Report, r.Refined.Relearnt = all, taught.Report, true
-		}
-	}
+	r := teachResult{Out: c.Out, Net: net.Weights, Report: taught.Report, Refined: refined}
 	if sheet != "" {
-		wrote, err := c.writeSheet(e, sheet, images.Dataset, &taught.Report)
+		wrote, err := c.writeSheet(e, sheet, images.Dataset, &taught.Report, refined != nil && refined.Better)
 		if err != nil {
 			return err
 		}
@@ -153,6 +130,47 @@ func (c *teachCommand) Run(e *environment) error {
 		return err
 	}
 	return unreadable(len(r.Unreadable), images.Len())
+}
+
+// model makes the model, and refines it if that is asked for. It returns the images too that the
+// report is of.
+func (c *teachCommand) model(e *environment, net transfer.Net, all *transfer.Images) (*teach.Result, *transfer.Images, *teach.Refinement, error) {
+	if !c.Refine {
+		taught, err := c.teach(e, net, all)
+		return taught, all, nil, err
+	}
+	if err := c.announceRefining(e, net, all); err != nil {
+		return nil, nil, nil, err
+	}
+	var images *transfer.Images
+	err := c.learning(e, net, all, func(o teach.Options) (err error) {
+		images, err = teach.Divided(e.ctx, net, all, o)
+		return err
+	})
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	taught, err := c.teach(e, net, images)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	m, refined, err := c.refine(e, images, taught)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if refined.Better {
+		taught.Model = m
+		return taught, images, refined, nil
+	}
+	// The held pictures have told which model is better: SVMs that stay learn from them too.
+	if images != all {
+		fmt.Fprintln(e.stderr, "Fine-tuning errs no less than the SVMs, which learn again, from all pictures")
+		if taught, err = c.teach(e, net, all); err != nil {
+			return nil, nil, nil, err
+		}
+		images, refined.Relearnt = all, true
+	}
+	return taught, images, refined, nil
 }
 
 // complete chooses what the command line leaves out.
@@ -273,41 +291,99 @@ func (c *teachCommand) announceRefining(e *environment, net transfer.Net, images
 	return err
 }
 
-// refine fine-tunes the model, and puts a better one in its place.
-func (c *teachCommand) refine(e *environment, images *transfer.Images, before float64) (*teach.Refinement, error) {
+// taughtName is the file of the model to refine in the folder of the run directories.
+const taughtName = "taught.safetensors"
+
+// refine fine-tunes a model. The folder beside the output has the model and the run directories;
+// a command that was interrupted goes on there, as it makes the same model again.
+func (c *teachCommand) refine(e *environment, images *transfer.Images, taught *teach.Result) (*vgg.Model, *teach.Refinement, error) {
 	dir := strings.TrimSuffix(c.Out, filepath.Ext(c.Out)) + "-refine"
-	if c.Overwrite {
-		if err := os.RemoveAll(dir); err != nil {
-			return nil, err
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, nil, err
+	}
+	file, next := filepath.Join(dir, taughtName), filepath.Join(dir, "next-"+taughtName)
+	if err := taught.Model.Save(e.ctx, next); err != nil {
+		return nil, nil, err
+	}
+	if exists(file) {
+		same, err := sameContents(e.ctx, file, next)
+		if err == nil && !same && !c.Overwrite {
+			err = fmt.Errorf("%s: the refining of other pictures, or by other options: want another --out, or --overwrite to begin anew", dir)
+		}
+		if err == nil && !same {
+			err = clearRefining(dir)
+		}
+		if err != nil {
+			return nil, nil, errors.Join(err, os.Remove(next))
 		}
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return nil, err
+	if err := atomicfile.Rename(next, file); err != nil {
+		return nil, nil, err
 	}
+	m, refined, err := c.run(e, images, file, taught.Report.Error)
+	if _, other := errors.AsType[*train.OtherRunError](err); other {
+		if !c.Overwrite {
+			return nil, nil, fmt.Errorf("%w (--overwrite begins anew)", err)
+		}
+		if err := errors.Join(clearRefining(dir), taught.Model.Save(e.ctx, file)); err != nil {
+			return nil, nil, err
+		}
+		m, refined, err = c.run(e, images, file, taught.Report.Error)
+	}
+	return m, refined, e.interrupted(err, c.Out)
+}
+
+// sameContents tells whether two files of weights have the same bytes.
+func sameContents(ctx context.Context, a, b string) (bool, error) {
+	x, err := fileSHA256(ctx, a)
+	if err != nil {
+		return false, err
+	}
+	y, err := fileSHA256(ctx, b)
+	return x == y, err
+}
+
+// clearRefining removes what refining has left in a folder.
+func clearRefining(dir string) error {
+	var errs []error
+	for _, name := range teach.RefineStages() {
+		errs = append(errs, os.RemoveAll(filepath.Join(dir, name)))
+	}
+	if err := os.Remove(filepath.Join(dir, taughtName)); !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// run fine-tunes the model in a file, and shows the progress.
+func (c *teachCommand) run(e *environment, images *transfer.Images, file string, before float64) (*vgg.Model, *teach.Refinement, error) {
 	var p *trainProgress
 	defer func() {
 		if p != nil {
 			p.bar.close()
 		}
 	}()
-	m, refined, err := teach.Refine(e.ctx, c.Out, images, before, dir, func(stage string, o *train.Options) {
+	return teach.Refine(e.ctx, file, images, before, filepath.Dir(file), func(stage string, o *train.Options) {
 		if p != nil {
 			p.bar.close()
 		}
 		fmt.Fprintf(e.stderr, "Refining (%s): %d epochs of %d pictures, in %s\n", stage, o.Recipe.Epochs, o.Train.Len(), o.Dir)
 		p = (&trainCommand{}).showProgress(e, e.stderr, o)
 	})
-	if err != nil {
-		return nil, e.interrupted(err, dir)
-	}
-	if refined.Better {
-		err = m.Save(e.ctx, c.Out)
-	}
-	return refined, err
 }
 
-// teach teaches the network, within a bound of memory, and shows the progress.
-func (c *teachCommand) teach(e *environment, net transfer.Net, images *transfer.Images) (*teach.Result, error) {
+// teach teaches the network, and shows the progress.
+func (c *teachCommand) teach(e *environment, net transfer.Net, images *transfer.Images) (taught *teach.Result, err error) {
+	err = c.learning(e, net, images, func(o teach.Options) (err error) {
+		taught, err = teach.Teach(e.ctx, net, images, o)
+		return err
+	})
+	return taught, err
+}
+
+// learning calls learn with the options of the flags, within a bound of memory, and shows the
+// progress.
+func (c *teachCommand) learning(e *environment, net transfer.Net, images *transfer.Images, learn func(teach.Options) error) error {
 	o := teach.DefaultOptions()
 	o.Scale, o.Cs, o.Folds, o.Seed = c.Scale, c.C, c.Folds, c.Seed
 	if c.Duplicates != nil {
@@ -319,11 +395,11 @@ func (c *teachCommand) teach(e *environment, net transfer.Net, images *transfer.
 	o.OnRemark = e.remark
 	var err error
 	if o.Descriptors, err = c.kept(net); err != nil {
-		return nil, err
+		return err
 	}
 	m, err := net.Open()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	bound := int64(c.Memory)
 	if bound == 0 {
@@ -337,13 +413,16 @@ func (c *teachCommand) teach(e *environment, net transfer.Net, images *transfer.
 	o.OnStage = func(stage string) { classes = bar.stage(stage, unitClasses) }
 	o.OnClass = func(done, total int64) { classes.Report(done, total) }
 	o.OnImage = bar.stage("describing", unitImages)
-	taught, err := teach.Teach(e.ctx, net, images, o)
+	err = learn(o)
 	bar.close()
 	if c.Descriptors == "" && o.Descriptors != "" {
 		pruneDescriptors(o.Descriptors, mostKeptDescriptors)
 	}
 	if _, other := errors.AsType[*transfer.OtherRunError](err); other && c.Descriptors != "" {
-		return nil, fmt.Errorf("%w; want another --descriptors", err)
+		return fmt.Errorf("%w; want another --descriptors", err)
 	}
-	return taught, e.interrupted(err, o.Descriptors)
+	if o.Descriptors == "" { // nothing is kept
+		return err
+	}
+	return e.interrupted(err, c.Out)
 }

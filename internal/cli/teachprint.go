@@ -22,6 +22,10 @@ func (r *teachResult) print(e *environment, images *transfer.Images) error {
 	if len(r.Unreadable) > 0 {
 		fmt.Fprintf(out, "%s\n", unreadableTable(r.Unreadable))
 	}
+	refined := r.Refined != nil && r.Refined.Better
+	if refined {
+		fmt.Fprintln(out, "Of the SVMs, before fine-tuning:")
+	}
 	fmt.Fprintf(out, "%s\n", r.classTable())
 	if t := r.mistakeTable(); t != nil {
 		fmt.Fprintf(out, "%s\n", t)
@@ -29,17 +33,22 @@ func (r *teachResult) print(e *environment, images *transfer.Images) error {
 	if t := r.duplicateTable(); t != nil {
 		fmt.Fprintf(out, "%s\n", t)
 	}
-	fmt.Fprintf(out, "%s\n", r.summary(images.MultiLabel))
-	if n := r.Refined; n != nil {
-		verdict := "the model is that of the SVMs, as fine-tuning errs no less"
-		switch {
-		case n.Better:
-			verdict = "the model is the refined one, as it errs less"
-		case n.Relearnt:
-			verdict += fmt.Sprintf("; they have learnt again, from these %d too", n.Held)
+	if refined {
+		n := r.Refined
+		fmt.Fprintf(out, "Error %s of the refined model (%s): on %d pictures that were not learnt from, but chose the epoch; 95 %% confidence interval %s to %s.\n",
+			report.Percent(n.After), n.Stage, n.Held, report.Percent(n.Low), report.Percent(n.High))
+		fmt.Fprintf(out, "Before fine-tuning, the SVMs: %s\n", r.summary(images.MultiLabel))
+		fmt.Fprintln(out, "The model is the refined one, as it errs less.")
+	} else {
+		fmt.Fprintf(out, "%s\n", r.summary(images.MultiLabel))
+		if n := r.Refined; n != nil {
+			again := ""
+			if n.Relearnt {
+				again = fmt.Sprintf("; they have learnt again, from these %d too", n.Held)
+			}
+			fmt.Fprintf(out, "Refined: error %s after fine-tuning (%s; 95 %% confidence interval %s to %s), %s before, on %d pictures that were not learnt from and that chose the epoch; the model is that of the SVMs, as fine-tuning errs no less%s.\n",
+				report.Percent(n.After), n.Stage, report.Percent(n.Low), report.Percent(n.High), report.Percent(n.Before), n.Held, again)
 		}
-		fmt.Fprintf(out, "Refined: error %s after fine-tuning (%s), %s before, on %d pictures that were not learnt from and that chose the epoch; %s.\n",
-			report.Percent(n.After), n.Stage, report.Percent(n.Before), n.Held, verdict)
 	}
 	if r.Sheet != "" {
 		fmt.Fprintf(out, "Contact sheet: %s\n", r.Sheet)
@@ -147,9 +156,13 @@ func (r *teachResult) duplicateTable() *report.Table {
 }
 
 // writeSheet draws the odd pictures. wrote is false if there are none.
-func (c *teachCommand) writeSheet(e *environment, file string, d *dataset.Dataset, r *teach.Report) (wrote bool, err error) {
+func (c *teachCommand) writeSheet(e *environment, file string, d *dataset.Dataset, r *teach.Report, refined bool) (wrote bool, err error) {
 	o := dataset.DecodeOptions{DecodeOptions: preprocess.DecodeOptions{Orient: preprocess.Upright, MaxPixels: c.pixels()}, Room: resources.Resources{Memory: int64(c.Memory)}.DecodeRoom()}
-	sheet := report.BoxSheet{Title: fmt.Sprintf("%s: %d of %d pictures are taken for another class", path.Base(filepath.ToSlash(r.Data)), r.Wrong, r.Tested), Subtitle: "by SVMs that have not seen them; the surest first"}
+	by := "by SVMs that have not seen them; the surest first"
+	if refined {
+		by = "by the SVMs before fine-tuning, which have not seen them; the surest first"
+	}
+	sheet := report.BoxSheet{Title: fmt.Sprintf("%s: %d of %d pictures are taken for another class", path.Base(filepath.ToSlash(r.Data)), r.Wrong, r.Tested), Subtitle: by}
 	photo := func(image int, caption string) report.BoxImage {
 		b := sheetPhoto(e.ctx, d, image, o)
 		if !strings.HasPrefix(b.Caption, "unreadable") {

@@ -54,6 +54,9 @@ type Outline struct {
 	// unplaced: the names tell no positions, and loose are normalisations without one. ordered:
 	// the file has the layers in the model's order. dropped: the head was.
 	unplaced, ordered, dropped bool
+	empty                      bool  // the head exists in shape only
+	removed                    []int // units of the fully connected layers that DropHead removed
+	removedHead                bool  // whether it removed a head
 	loose                      []looseNorm
 	broken                     error // why the head isn't followed
 	ending                     architecture.Ending
@@ -293,6 +296,7 @@ func (o *Outline) Broken() error { return o.broken }
 // are then in Left.
 func (o *Outline) DropHead() {
 	o.dropped = true
+	o.removedHead = o.broken != nil || len(o.sides) > 0
 	if o.broken != nil {
 		o.Left = append(o.Left, fmt.Sprintf("the head, with %d tensors: not followed: %v", len(o.unused), o.broken))
 		o.broken, o.unused = nil, nil
@@ -301,8 +305,19 @@ func (o *Outline) DropHead() {
 		o.Left, o.sides = append(o.Left, o.sideNames()), nil
 	}
 	if i := slices.IndexFunc(o.layers, fileLayer.inHead); i >= 0 {
+		for _, l := range o.layers[i:] {
+			if l.Kind == architecture.Connected {
+				o.removed, o.removedHead = append(o.removed, l.Channels), true
+			}
+		}
 		o.layers = o.layers[:i]
 	}
+}
+
+// RemovedHead tells whether DropHead removed a head that can be used, and the units of its
+// fully connected layers as far as they are followed, first to last.
+func (o *Outline) RemovedHead() (units []int, ok bool) {
+	return o.removed, o.removedHead && !o.empty
 }
 
 // EmptyHead tells whether the classifier exists in shape only, as that of torchvision's
@@ -321,7 +336,8 @@ func (o *Outline) EmptyHead(f *weights.File) (bool, error) {
 	if err := f.ReadInto(e.Name, b); err != nil {
 		return false, err
 	}
-	return !slices.ContainsFunc(b, func(x float32) bool { return x == x }), nil
+	o.empty = !slices.ContainsFunc(b, func(x float32) bool { return x == x })
+	return o.empty, nil
 }
 
 // Scheme returns the scheme of the tensors' names, or "" where none names them.

@@ -117,7 +117,7 @@ function ready() {
   if (full.length < 2) missing = "Two classes with pictures are needed.";
   else if (names.includes("")) missing = "A class has no name yet.";
   else if (new Set(names).size < names.length) missing = "Two classes have one name.";
-  else if (full.some((c) => c.files.length < 2)) missing = "Each class needs two pictures at least.";
+  else if (full.some((c) => c.files.length < 3)) missing = "Each class needs three pictures at least.";
   go.disabled = missing !== "" || working !== null;
   if (!working) say(line, missing);
 }
