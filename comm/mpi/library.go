@@ -128,7 +128,11 @@ func standardABI(h uintptr) bool {
 	return int32(code) == 0 && major >= 1
 }
 
-// call makes a call. Addresses of Go memory among the arguments are pinned by the caller.
+// call makes a call. What an argument is the address of, by a conversion in the call itself, is
+// kept alive, and on the heap: a stack may move before the library writes. Other addresses of Go
+// memory are pinned by the caller.
+//
+//go:uintptrescapes
 func (l *library) call(name string, arguments ...uintptr) error {
 	code, _, _ := purego.SyscallN(l.functions[name], arguments...)
 	if int32(code) == 0 {
