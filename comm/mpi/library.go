@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -18,7 +19,8 @@ import (
 // library is a loaded MPI. One thread makes all calls.
 type library struct {
 	functions map[string]uintptr
-	sleep     uintptr // usleep, of the C library
+	sleep     uintptr     // usleep, of the C library
+	ended     atomic.Bool // the job is to be ended by the next wait for other ranks
 	handles
 }
 
@@ -166,6 +168,9 @@ func (l *library) together(name string, arguments ...uintptr) error {
 		return err
 	}
 	for asked := time.Now(); ; {
+		if l.ended.Load() {
+			return l.call("MPI_Abort", l.world, 1) // it doesn't return
+		}
 		if err := l.call("MPI_Test", uintptr(unsafe.Pointer(&s.request)), uintptr(unsafe.Pointer(&s.flag)), uintptr(unsafe.Pointer(&s.status))); err != nil {
 			return err
 		}
