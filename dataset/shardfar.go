@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/verydeep/vgg/internal/remote"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // RemoteOptions chooses how shards are read that lie on a server or in an object store.
@@ -72,7 +73,8 @@ func farFiles(ctx context.Context, pattern string, o RemoteOptions) (*remote.FS,
 			return nil, fmt.Errorf("%s is no address, want all of them on servers, or none", one)
 		}
 		plain, query, _ := strings.Cut(one, "?")
-		if strings.ContainsAny(plain, "*[") {
+		_, rest, _ := strings.Cut(plain, "://")
+		if host, path, _ := strings.Cut(rest, "/"); strings.Contains(host, "*") || strings.ContainsAny(path, "*[") { // a host may be [::1]
 			return nil, errors.New("a pattern with * or [, by which a server isn't searched; want numbers, as train-{000000..000127}.tar")
 		}
 		names, err := expandBraces(plain)
@@ -184,6 +186,9 @@ func (r *farShards) sum(name string) string {
 // fetch reads an image. One that arrives damaged is asked for once more.
 func (r *farShards) fetch(ctx context.Context, s *shardFS, name string) ([]byte, error) {
 	e := s.entries[name]
+	if e.size > preprocess.MaxFileBytes { // also of an image that is read ahead
+		return nil, s.entryError(name, preprocess.ErrFileTooLarge)
+	}
 	shard := s.shards[e.shard]
 	data := make([]byte, tarBlock+e.size)
 	for again := false; ; again = true {

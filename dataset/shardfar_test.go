@@ -17,6 +17,7 @@ import (
 	"github.com/verydeep/vgg/internal/remote"
 	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/internal/vggtest/s3"
+	"github.com/verydeep/vgg/preprocess"
 )
 
 // farSet writes pictures as three shards or more, and returns the set and the folder.
@@ -230,6 +231,43 @@ func TestFarShardErrors(t *testing.T) {
 				t.Errorf("%v has the signature", err)
 			}
 		})
+	}
+}
+
+// An index that is wrong about a size makes nothing be asked for that no image has, also where
+// images are read ahead.
+func TestFarShardWithAnIndexOfHugeImages(t *testing.T) {
+	_, dir := farSet(t)
+	d, _, err := Open(t.Context(), served(t, &vggtest.Faulty{Handler: http.FileServer(http.Dir(dir))})+farShardNames, OpenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, name := d.fsys.(*shardFS), d.Samples[0].Name
+	e := s.entries[name]
+	e.size = preprocess.MaxFileBytes + 1
+	s.entries[name] = e
+	_, ahead := s.far.fetch(t.Context(), s, name)
+	_, read := s.ReadFile(name)
+	for _, err := range []error{ahead, read} {
+		if !errors.Is(err, preprocess.ErrFileTooLarge) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%v, want that %s is too large", err, name)
+		}
+	}
+}
+
+// The host of an address may be in brackets; its path may not be a pattern.
+func TestFarAddressesWithBrackets(t *testing.T) {
+	f, err := farFiles(t.Context(), "http://[::1]:8099/set/train-{000000..000001}.tar::http://[fe80::1]/val-000000.tar?sig=[x", RemoteOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(f.Names()), "[[::1]:8099/set/train-000000.tar [::1]:8099/set/train-000001.tar [fe80::1]/val-000000.tar]"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	for _, a := range []string{"http://[::1]/train-[0-9].tar", "http://host/train-*.tar", "s3://bucket/[ab]/x.tar", "http://*/x.tar"} {
+		if _, err := farFiles(t.Context(), a, RemoteOptions{}); err == nil || !strings.Contains(err.Error(), "a pattern with * or [") {
+			t.Errorf("%s: %v, want that it is a pattern", a, err)
+		}
 	}
 }
 

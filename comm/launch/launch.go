@@ -22,6 +22,9 @@ func (p Place) String() string {
 // Off is the value of VGG_MPI with which launchers are not heeded: every process is on its own.
 const Off = "off"
 
+// Srun is [Place.By] of Slurm's launcher.
+const Srun = "srun"
+
 // variables are those that launchers set. The order matters where one starts another: srun
 // starts the daemons of mpirun, which start the ranks.
 var variables = []struct{ by, size, rank string }{
@@ -29,7 +32,7 @@ var variables = []struct{ by, size, rank string }{
 	{"mpiexec", "PMI_SIZE", "PMI_RANK"},
 	// SLURM_NTASKS is also set in a batch script, which runs once; a task alone has its number
 	// among those of its step.
-	{"srun", "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"},
+	{Srun, "SLURM_STEP_NUM_TASKS", "SLURM_PROCID"},
 }
 
 // Found returns this process's place, if a launcher started it.

@@ -13,6 +13,7 @@ import (
 	"unsafe"
 
 	"github.com/verydeep/vgg/comm"
+	"github.com/verydeep/vgg/comm/launch"
 )
 
 // group is a comm.Group over all ranks that the launcher started.
@@ -21,19 +22,26 @@ type group struct {
 	rank, size int
 	calls      chan func() // to the one thread
 	scratch    scratch
+	patience   patience
 
 	mu  sync.Mutex
 	err error // why the group failed
 }
 
-// patience is how long a rank whose context has ended waits for the others to come to its call,
-// before it ends the whole job: a collective call can't be given up.
-const patience = 30 * time.Second
+// patience is how long a rank waits for the others to come to its call, before it ends the whole
+// job: a collective call can't be given up.
+type patience struct {
+	ended   time.Duration // after its context has ended
+	aborted time.Duration // to tell them why it can't go on; they may have long to compute
+	abort   time.Duration // for MPI_Abort, after which the process ends by itself
+}
+
+var defaultPatience = patience{ended: 30 * time.Second, aborted: 10 * time.Minute, abort: 10 * time.Second}
 
 // Open returns this process's view of the group of all ranks that the launcher started. A
 // process can have one. Without a launcher it is a group of one.
 func Open(o Options) (comm.Group, error) {
-	g := &group{calls: make(chan func())}
+	g := &group{calls: make(chan func()), patience: defaultPatience}
 	opened := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the thread that initialises MPI makes all calls
@@ -52,9 +60,19 @@ func Open(o Options) (comm.Group, error) {
 		return nil, err
 	}
 	if n, ok := Launched(); ok && n != g.size {
-		return nil, fmt.Errorf("mpi: the launcher started %d ranks, the library knows %d: its library is another one; name the file of the launcher's (VGG_MPI)", n, g.size)
+		return nil, apart(n, g.size)
 	}
 	return g, nil
+}
+
+// apart is the error of processes that a launcher started together, and that the library takes
+// for fewer.
+func apart(launched, known int) error {
+	want := "its library is another one; name the file of the launcher's (VGG_MPI)"
+	if p, _ := launch.Found(); p.By == launch.Srun {
+		want = "srun must be told how the library joins its ranks: --mpi=pmix for Open MPI, --mpi=pmi2 for MPICH (srun --mpi=list shows what there is); or the library is of another kind, and VGG_MPI names the right one's file"
+	}
+	return fmt.Errorf("mpi: the launcher started %d ranks, the library knows %d: %s", launched, known, want)
 }
 
 // Close ends the use of MPI. All ranks must call it, after the last call of the group.
@@ -89,22 +107,26 @@ func (g *group) fail(err error) error {
 	return g.err
 }
 
-// Abort makes the group fail: this rank joins the others' next call and says why.
+// Abort makes the group fail: this rank joins the others' next call and says why. Of several
+// ranks that do so at once, all have the error of the lowest. If the others don't come, it ends
+// the job.
 func (g *group) Abort(err error) {
-	if g.failure() != nil {
-		return
-	}
 	if _, named := errors.AsType[*comm.RankError](err); !named {
 		err = &comm.RankError{Rank: g.rank, Err: err}
 	}
-	g.fail(err)
 	c := call{kind: failed, n: int64(len(err.Error()))}
 	if errors.Is(err, comm.ErrTemporary) {
 		c.other = temporary
 	}
-	g.run(context.Background(), func() error {
-		_, _, err := g.meet(c, err.Error())
-		return err
+	g.run(context.Background(), err, func() error {
+		if g.failure() != nil {
+			return nil
+		}
+		_, failure, meetErr := g.meet(c, err.Error())
+		if meetErr == nil && failure.text != err.Error() {
+			return g.fail(failure)
+		}
+		return g.fail(err)
 	})
 }
 
@@ -117,29 +139,37 @@ type reason struct {
 func (r *reason) Error() string        { return r.text }
 func (r *reason) Is(target error) bool { return r.temporary && target == comm.ErrTemporary }
 
-// run makes f on MPI's thread. If ctx ends while it waits for other ranks, it waits on, for a
-// while, and then ends the whole job.
-func (g *group) run(ctx context.Context, f func() error) error {
+// run makes f on MPI's thread. If ctx ends, or the rank has an error already, it waits for the
+// other ranks a while, and then ends the whole job.
+func (g *group) run(ctx context.Context, err error, f func() error) error {
 	done := make(chan error, 1)
-	g.calls <- func() { done <- f() }
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
+	calls, ended := g.calls, ctx.Done()
+	var late <-chan time.Time
+	if err != nil {
+		late = time.After(g.patience.aborted)
 	}
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(patience):
-		g.kill(fmt.Errorf("%w, and the other ranks don't come", context.Cause(ctx)))
-		return context.Cause(ctx)
+	for {
+		select {
+		case calls <- func() { done <- f() }:
+			calls = nil
+		case err := <-done:
+			return err
+		case <-ended:
+			err, ended = context.Cause(ctx), nil
+			late = time.After(g.patience.ended)
+		case <-late:
+			g.kill(fmt.Errorf("%w; the other ranks don't come to hear it, so the job ends", err))
+		}
 	}
 }
 
-// kill ends all processes.
+// kill ends all processes. MPI_Abort is for the thread that makes all calls, which waits for the
+// others in [library.together]. Where it waits in a call of the library's, this process ends
+// alone; launchers then end the job, srun if it was given --kill-on-bad-exit.
 func (g *group) kill(err error) {
 	fmt.Fprintf(os.Stderr, "mpi: rank %d: %v\n", g.rank, err)
-	g.library.call("MPI_Abort", g.library.world, 1) // it doesn't return
+	g.library.ended.Store(true)
+	time.Sleep(g.patience.abort)
 	os.Exit(1)
 }
 
@@ -152,25 +182,27 @@ func (g *group) together(ctx context.Context, c call, do func() error) error {
 		g.Abort(context.Cause(ctx))
 		return g.failure()
 	}
-	err := g.run(ctx, func() error {
-		calls, failure, err := g.meet(c, "")
-		if err != nil {
+	return g.run(ctx, nil, func() error {
+		if err := g.failure(); err != nil { // of an Abort beside this
 			return err
 		}
+		calls, failure, err := g.meet(c, "")
+		if err != nil {
+			return g.fail(err)
+		}
 		if failure != nil {
-			return failure
+			return g.fail(failure)
 		}
 		for rank, other := range calls {
 			if other != calls[0] {
-				return fmt.Errorf("comm: rank %d calls %v, rank 0 %v: want the same call of all ranks", rank, other, calls[0])
+				return g.fail(fmt.Errorf("comm: rank %d calls %v, rank 0 %v: want the same call of all ranks", rank, other, calls[0]))
 			}
 		}
-		return do()
+		if err := do(); err != nil {
+			return g.fail(err)
+		}
+		return nil
 	})
-	if err != nil {
-		return g.fail(err)
-	}
-	return nil
 }
 
 // kind is a method of the group.

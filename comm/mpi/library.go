@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -18,7 +19,8 @@ import (
 // library is a loaded MPI. One thread makes all calls.
 type library struct {
 	functions map[string]uintptr
-	sleep     uintptr // usleep, of the C library
+	sleep     uintptr     // usleep, of the C library
+	ended     atomic.Bool // the job is to be ended by the next wait for other ranks
 	handles
 }
 
@@ -128,7 +130,11 @@ func standardABI(h uintptr) bool {
 	return int32(code) == 0 && major >= 1
 }
 
-// call makes a call. Addresses of Go memory among the arguments are pinned by the caller.
+// call makes a call. What an argument is the address of, by a conversion in the call itself, is
+// kept alive, and on the heap: a stack may move before the library writes. Other addresses of Go
+// memory are pinned by the caller.
+//
+//go:uintptrescapes
 func (l *library) call(name string, arguments ...uintptr) error {
 	code, _, _ := purego.SyscallN(l.functions[name], arguments...)
 	if int32(code) == 0 {
@@ -162,6 +168,9 @@ func (l *library) together(name string, arguments ...uintptr) error {
 		return err
 	}
 	for asked := time.Now(); ; {
+		if l.ended.Load() {
+			return l.call("MPI_Abort", l.world, 1) // it doesn't return
+		}
 		if err := l.call("MPI_Test", uintptr(unsafe.Pointer(&s.request)), uintptr(unsafe.Pointer(&s.flag)), uintptr(unsafe.Pointer(&s.status))); err != nil {
 			return err
 		}

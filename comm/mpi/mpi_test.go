@@ -120,6 +120,10 @@ var scenarios = map[string]func(context.Context, comm.Group) error{
 	"temporary": temporary,
 	"cancel":    cancelled,
 	"killed":    killed,
+	"aborts":    aborts,
+	"late":      late,
+	"alone":     alone,
+	"occupied":  occupied,
 }
 
 // leaf has values of many magnitudes, so that another order of a sum has other bits.
@@ -297,6 +301,54 @@ func temporary(ctx context.Context, g comm.Group) error {
 	return nil
 }
 
+// aborts: two ranks give up at once, and the error of all is the lower one's.
+func aborts(ctx context.Context, g comm.Group) error {
+	const want = "comm: rank 1: photo.jpg is gone"
+	if g.Rank() > 0 {
+		g.Abort(errors.New([]string{1: "photo.jpg is gone", 2: "the disk is full"}[g.Rank()]))
+	}
+	for range 2 {
+		if err := g.Barrier(ctx); err == nil || err.Error() != want {
+			return fmt.Errorf("%v, want %s", err, want)
+		}
+	}
+	fmt.Println("same error")
+	return nil
+}
+
+// others stay away from all calls; only the end of the job ends them.
+func others(rank int) {
+	if rank > 0 {
+		time.Sleep(time.Hour)
+	}
+}
+
+// late: a rank's context ends while it waits for others that don't come.
+func late(ctx context.Context, g comm.Group) error {
+	others(g.Rank())
+	mpi.Hurry(g, 200*time.Millisecond, time.Hour)
+	ctx, cancel := context.WithTimeoutCause(ctx, 100*time.Millisecond, errors.New("interrupted"))
+	defer cancel()
+	return g.Barrier(ctx)
+}
+
+// alone: a rank gives up, and the others don't come to hear it.
+func alone(_ context.Context, g comm.Group) error {
+	others(g.Rank())
+	mpi.Hurry(g, 200*time.Millisecond, time.Hour)
+	g.Abort(errors.New("photo.jpg is gone"))
+	return nil
+}
+
+// occupied: MPI's thread is in a call of the library's that doesn't return.
+func occupied(_ context.Context, g comm.Group) error {
+	others(g.Rank())
+	mpi.Hurry(g, 200*time.Millisecond, 200*time.Millisecond)
+	mpi.Occupy(g)
+	g.Abort(errors.New("photo.jpg is gone"))
+	return nil
+}
+
 // cancelled: a rank's context has ended before its call.
 func cancelled(ctx context.Context, g comm.Group) error {
 	if g.Rank() == 0 {
@@ -329,7 +381,46 @@ func TestSums(t *testing.T) {
 func TestMismatch(t *testing.T)  { under(t, 3, "mismatch", wantLines(3, "same error")) }
 func TestAbort(t *testing.T)     { under(t, 3, "abort", wantLines(3, "same error")) }
 func TestTemporary(t *testing.T) { under(t, 3, "temporary", wantLines(3, "same error")) }
+func TestAborts(t *testing.T)    { under(t, 3, "aborts", wantLines(3, "same error")) }
 func TestCancelled(t *testing.T) { under(t, 2, "cancel", wantLines(2, "same error")) }
+
+// A rank that the others don't come to ends the whole job, and says why.
+func TestOthersDoNotCome(t *testing.T) {
+	for scenario, why := range map[string]string{
+		"late":     "mpi: rank 0: interrupted; the other ranks don't come",
+		"alone":    "mpi: rank 0: comm: rank 0: photo.jpg is gone; the other ranks don't come",
+		"occupied": "mpi: rank 0: comm: rank 0: photo.jpg is gone; the other ranks don't come",
+	} {
+		t.Run(scenario, func(t *testing.T) {
+			under(t, 2, scenario, func(t *testing.T, out string, err error) {
+				if err == nil || !strings.Contains(out, why) {
+					t.Errorf("error %v, want one, and %q:\n%s", err, why, out)
+				}
+			})
+		})
+	}
+}
+
+// Under srun, ranks that the library takes for one each are told of srun's plugin.
+func TestRanksApart(t *testing.T) {
+	for _, by := range []struct {
+		variables []string
+		want      string
+	}{
+		{[]string{"SLURM_STEP_NUM_TASKS=2", "SLURM_PROCID=0"}, "--mpi=pmi2 for MPICH"},
+		{[]string{"OMPI_COMM_WORLD_SIZE=2", "OMPI_COMM_WORLD_RANK=0"}, "name the file of the launcher's (VGG_MPI)"},
+	} {
+		c := exec.CommandContext(vggtest.UntilDeadline(t), os.Args[0])
+		c.Env = append(os.Environ(), append(by.variables, scenarioVariable+"=sums", libraryVariable+"=libmpich.so.12")...)
+		out, err := c.CombinedOutput()
+		if strings.Contains(string(out), "no library of MPI") {
+			vggtest.Skip(t, "MPICH")
+		}
+		if want := "the launcher started 2 ranks, the library knows 1: "; err == nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), by.want) {
+			t.Errorf("%v: error %v, want %q and %q:\n%s", by.variables, err, want, by.want, out)
+		}
+	}
+}
 
 func TestKilledRank(t *testing.T) {
 	under(t, 3, "killed", func(t *testing.T, out string, err error) {

@@ -41,7 +41,8 @@ const (
 	mostIdle     = 30 // seconds without a byte
 )
 
-// defaultPatience waits for 45 seconds in all, in which most failures of object stores are over.
+// defaultPatience pauses for 23 to 46 seconds in all, in which most failures of object stores are
+// over. A server that takes connections and sends nothing costs ten times 30 seconds besides.
 var defaultPatience = patience{attempts: mostAttempts, wait: 100 * time.Millisecond, most: 20 * time.Second, idle: mostIdle * time.Second}
 
 // pause waits before another attempt, or until ctx is done. Many processes that failed together

@@ -37,12 +37,49 @@ func newStoreWay(transport *http.Transport, getenv func(string) string) (*storeW
 		// Machines without the service must not be waited for.
 		providers = append(providers, &credentials.IAM{Client: &http.Client{Timeout: 2 * time.Second}})
 	}
-	o.Creds = credentials.NewChainCredentials(providers)
+	o.Creds = credentials.New(&askedOnce{providers: providers})
 	client, err := minio.New(host, o)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", host, err)
 	}
 	return &storeWay{minio.Core{Client: client}}, nil
+}
+
+// askedOnce takes credentials from the first provider that has any. If none has, this is kept:
+// requests have no signature, and a service that isn't there isn't waited for before each. What
+// some provider had is never followed by requests without a signature: if it can't be renewed,
+// this is an error, which may pass.
+type askedOnce struct {
+	providers []credentials.Provider
+	has       credentials.Provider // nil: none
+	asked     bool
+}
+
+// RetrieveWithCredContext implements [credentials.Provider].
+func (a *askedOnce) RetrieveWithCredContext(c *credentials.CredContext) (credentials.Value, error) {
+	if a.has != nil {
+		return a.has.RetrieveWithCredContext(c)
+	}
+	for _, p := range a.providers {
+		v, err := p.RetrieveWithCredContext(c)
+		if err == nil && (v.AccessKeyID != "" || v.SecretAccessKey != "") {
+			a.has = p
+			return v, nil
+		}
+	}
+	a.asked = true
+	return credentials.Value{SignerType: credentials.SignatureAnonymous}, nil
+}
+
+// Retrieve implements [credentials.Provider].
+func (a *askedOnce) Retrieve() (credentials.Value, error) { return a.RetrieveWithCredContext(nil) }
+
+// IsExpired implements [credentials.Provider].
+func (a *askedOnce) IsExpired() bool {
+	if a.has != nil {
+		return a.has.IsExpired()
+	}
+	return !a.asked
 }
 
 func (w *storeWay) get(ctx context.Context, o *object, first, last int64, match string) (*answer, error) {
