@@ -47,7 +47,6 @@ var keptNames = map[string]string{
 	"kernel.Panel":          "with Block, which is used, it describes the layout of packed weights",
 	"pickle.Sized":          "an interface that values of a Library have",
 	"pickle.Stateful":       "an interface that values of a Library have",
-	"vggtest.UntilDeadline": "tests that are built with mpi wait by it",
 }
 
 func TestUnusedNamesAreFound(t *testing.T) {

@@ -65,7 +65,7 @@ func newCache(dir string, c *pjrt.Client, drivers []string) cache {
 		fmt.Fprintf(&place, "%q\n", text)
 	}
 	if c.Platform == "cpu" { // the code is this processor's, and its threads'
-		fmt.Fprintf(&place, "%s\n%v\n%d\n", cpuid.CPU.BrandName, cpuid.CPU.FeatureSet(), runtime.NumCPU())
+		fmt.Fprintf(&place, "%s\n%s\n%d\n", cpuid.CPU.BrandName, strings.Join(cpuid.CPU.FeatureSet(), " "), runtime.NumCPU())
 	} else {
 		for _, file := range drivers {
 			text, _ := os.ReadFile(file) // there is none
