@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -68,12 +69,16 @@ func TestMPIDevices(t *testing.T) {
 	}
 	same("one process", "one", self, training("one", "--ranks", "2")...)
 	same("two processes", "two", l.program, under(2, training("two")...)...)
-	killRank(t, dir, func() (*exec.Cmd, *bytes.Buffer) {
-		c := command(l.program, under(3, training("killed", "--checkpoint-every", "1ms")...)...)
-		var text bytes.Buffer
-		c.Stdout, c.Stderr = &text, &text
-		return c, &text
-	}, "killed")
+	c := command(l.program, under(3, training("killed", "--checkpoint-every", "1ms")...)...)
+	var text bytes.Buffer
+	c.Stdout, c.Stderr = &text, &text
+	signalRank(t, c, &text, 1, syscall.SIGKILL, func() bool {
+		checkpoints, _ := filepath.Glob(filepath.Join(dir, "killed", "checkpoints", "*.safetensors"))
+		return len(checkpoints) >= 2
+	})
+	if err := c.Wait(); err == nil {
+		t.Fatalf("a rank was killed, and the job ended well:\n%s", &text)
+	}
 	if err := os.CopyFS(filepath.Join(dir, "killed-2"), os.DirFS(filepath.Join(dir, "killed"))); err != nil {
 		t.Fatal(err)
 	}
