@@ -88,10 +88,10 @@ func (l *lent) IsExpired() bool                      { return true }
 // Keys that can't be renewed are an error, and not a request without a signature.
 func TestKeysThatAreNotRenewed(t *testing.T) {
 	c := credentials.New(&askedOnce{providers: []credentials.Provider{&lent{}}})
-	if v, err := c.Get(); err != nil || v.AccessKeyID != "key" {
+	if v, err := c.GetWithContext(nil); err != nil || v.AccessKeyID != "key" {
 		t.Fatalf("%+v, %v", v, err)
 	}
-	if v, err := c.Get(); err == nil {
+	if v, err := c.GetWithContext(nil); err == nil {
 		t.Errorf("%+v, want an error", v)
 	}
 }
