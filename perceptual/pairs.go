@@ -49,8 +49,9 @@ type loaded struct {
 // order. Pairs of one size that follow one another go through the network at once, while the
 // next ones are loaded. It ends with found's error and when ctx does.
 func (m *Metric) Pairs(ctx context.Context, n int, load func(ctx context.Context, i int) (a, b *preprocess.Image, err error), o PairsOptions, found func(Compared) error) error {
-	lanes := m.lanes()
-	batches := m.batches(ctx, n, batchPixels/lanes.count(), load, o.Workers)
+	lanes := m.lanes(n)
+	most := (n + lanes.count() - 1) / lanes.count() // pairs of a batch, so that no lane is left without one
+	batches := m.batches(ctx, n, most, batchPixels/lanes.count(), load, o.Workers)
 	for b := range prefetch.Ordered(ctx, batches, lanes.count(), func(ctx context.Context, b *batch) *batch {
 		b.err = lanes.compare(ctx, b.pairs, o.Maps)
 		return b
@@ -76,8 +77,8 @@ type batch struct {
 	err   error // of comparing them
 }
 
-// batches loads pairs 0 … n−1, at most about so many pixels at once.
-func (m *Metric) batches(ctx context.Context, n, pixels int, load func(ctx context.Context, i int) (a, b *preprocess.Image, err error), workers int) iter.Seq[*batch] {
+// batches loads pairs 0 … n−1, at most so many, and about so many pixels, at once.
+func (m *Metric) batches(ctx context.Context, n, most, pixels int, load func(ctx context.Context, i int) (a, b *preprocess.Image, err error), workers int) iter.Seq[*batch] {
 	read := func(ctx context.Context, i int) loaded {
 		l := loaded{Compared: Compared{Index: i}}
 		l.A, l.B, l.Err = load(ctx, i)
@@ -117,7 +118,7 @@ func (m *Metric) batches(ctx context.Context, n, pixels int, load func(ctx conte
 				}
 			}
 			pairs = append(pairs, l)
-			if l.Err != nil || 2*l.A.W*l.A.H*(len(pairs)+1) > pixels {
+			if l.Err != nil || len(pairs) == most || 2*l.A.W*l.A.H*(len(pairs)+1) > pixels {
 				if !give() {
 					return
 				}
@@ -138,11 +139,12 @@ type lanes struct {
 	large   sync.RWMutex // held alone by a batch that leaves no memory for another
 }
 
-func (m *Metric) lanes() *lanes {
-	n := min(2, m.model.Net.Chain().Threads())
+// lanes returns two lanes, if there are threads and pairs for them.
+func (m *Metric) lanes(pairs int) *lanes {
+	threads := m.model.Net.Chain().Threads()
+	n := max(1, min(2, threads, pairs))
 	l := &lanes{all: m, free: make(chan *Metric, n)}
 	for i := range n {
-		threads := m.model.Net.Chain().Threads()
 		l.free <- m.share((i+1)*threads/n - i*threads/n)
 	}
 	return l

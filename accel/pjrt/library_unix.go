@@ -14,9 +14,7 @@ import (
 func openLibrary(path, symbol string, before []string) (address uintptr, err error) {
 	quiet()
 	for _, path := range before {
-		if _, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_GLOBAL); err != nil {
-			continue
-		}
+		_, _ = purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_GLOBAL)
 	}
 	handle, err := purego.Dlopen(path, purego.RTLD_NOW|purego.RTLD_LOCAL)
 	if err != nil {
