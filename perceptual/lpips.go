@@ -66,6 +66,5 @@ func Comparable(m *vgg.Model) bool {
 		return false
 	}
 	spec, err := preprocess.Preset("torchvision")
-	s := m.Preprocess
-	return err == nil && s.Scale == spec.Scale && s.Mean == spec.Mean && s.Std == spec.Std
+	return err == nil && m.Preprocess.SamePixels(spec)
 }

@@ -117,6 +117,11 @@ func positive(x float32) bool {
 	return x > 0 && !math.IsInf(float64(x), 0)
 }
 
+// SamePixels reports whether s and o make the same numbers of a pixel.
+func (s Spec) SamePixels(o Spec) bool {
+	return s.Scale == o.Scale && s.Mean == o.Mean && s.Std == o.Std
+}
+
 // Tensor writes im into dst, (3,H,W) planar RGB, as
 // ((x + shift)·Scale − Mean)/Std. The shift is in grey levels, the RGB colour
 // shift of section 3.1 (see [Stats.Shift]) or zero; the shifted pixel is not

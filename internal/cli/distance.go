@@ -133,7 +133,7 @@ func (c *distanceCommand) metric(m *vgg.Model) (*perceptual.Metric, *distanceMet
 	if c.Features == nil {
 		told.Name, told.Version, told.Comparable = "lpips", perceptual.LPIPSVersion, perceptual.Comparable(m)
 	}
-	if spec, err := preprocess.Preset("torchvision"); err == nil && spec.Scale == s.Scale && spec.Mean == s.Mean && spec.Std == s.Std {
+	if spec, err := preprocess.Preset("torchvision"); err == nil && s.SamePixels(spec) {
 		told.Input = "[-1, 1], shifted and scaled by LPIPS's scaling layer, which is torchvision's normalisation of [0, 1]"
 	}
 	return metric, told, nil
