@@ -1,6 +1,10 @@
 package kernel
 
-import "github.com/klauspost/cpuid/v2"
+import (
+	"slices"
+
+	"github.com/klauspost/cpuid/v2"
+)
 
 // The constants of the rules that choose the form F(M×M,R×R), on which the bits of the
 // result depend: they hold for every machine.
@@ -31,7 +35,6 @@ const (
 	costStream    = 12  // mul a float of U from memory, at least: one thread's share of the bandwidth
 	costWait      = 5e6 // mul a shared block of tiles: waiting for the slowest thread
 
-	fillL2     = 0.65 // share of the second-level cache that V, U and M find free
 	fillL3     = 0.75 // the same of the third-level cache
 	fillPanel  = 0.8  // share of the free second-level cache beyond which M costs costPanel
 	backFrom   = 0.85 // share of the free third-level cache from which on V comes back from memory
@@ -46,24 +49,33 @@ type reach struct {
 	shared float64 // reading V that another core wrote
 	spillV float64 // writing V beyond the second-level cache
 	spillM float64 // writing M there and reading it again
+	fillL2 float64 // share of the second-level cache that V, U and M find free
 }
 
 // The ways to the third-level cache that were measured.
 var (
 	// reachComplex: a Zen core shares the cache with the other cores of its complex.
-	reachComplex = reach{v: 0.2, u: 0.5, shared: 10, spillV: 6, spillM: 30}
-	// reachMesh: a Xeon core reaches the cache over the mesh of the whole die.
-	reachMesh = reach{v: 6, u: 6, shared: 100, spillV: 40, spillM: 20}
+	reachComplex = reach{v: 0.2, u: 0.5, shared: 10, spillV: 6, spillM: 30, fillL2: 0.65}
+	// reachMesh: an Ice Lake Xeon's core reaches the cache over the mesh of its die.
+	reachMesh = reach{v: 0.5, u: 8, shared: 30, spillV: 90, spillM: 5, fillL2: 0.6}
+	// reachDies: the mesh of a later Xeon spans several dies.
+	reachDies = reach{v: 6, u: 6, shared: 100, spillV: 40, spillM: 20, fillL2: 0.65}
 )
 
-// reachOf returns the way to the third-level cache by the processor's maker; an unknown
-// processor counts as a mesh.
-func reachOf(v cpuid.Vendor) reach {
-	switch v {
-	case cpuid.AMD, cpuid.Hygon:
+// oneDie lists the models of Intel's family 6 whose mesh is that of one die: Skylake and Cascade
+// Lake, of which Ice Lake stands in, and Ice Lake itself.
+var oneDie = []int{0x55, 0x6a, 0x6c}
+
+// reachOf returns the way to the third-level cache by the processor's maker and model; an unknown
+// processor counts as a mesh over several dies, where sharing costs most.
+func reachOf(v cpuid.Vendor, family, model int) reach {
+	switch {
+	case v == cpuid.AMD || v == cpuid.Hygon:
 		return reachComplex
-	default:
+	case v == cpuid.Intel && family == 6 && slices.Contains(oneDie, model):
 		return reachMesh
+	default:
+		return reachDies
 	}
 }
 
@@ -81,7 +93,7 @@ func thisReach() reach {
 	if appleCores() {
 		return reachComplex
 	}
-	return reachOf(cpuid.CPU.VendorID)
+	return reachOf(cpuid.CPU.VendorID, cpuid.CPU.Family, cpuid.CPU.Model)
 }
 
 // thisMachine is this processor with the instruction set in use.
@@ -170,7 +182,7 @@ func newBlockModel(p Winograd, m machine, g Conv, tiles, threads int, used float
 	c, k, pos := blocks(g.C)*Block, panels(g.K)*Panel, p.positions()
 	b := blockModel{machine: m, threads: threads, tiles: tiles, channels: c, position: pos, used: used}
 	b.v, b.m, b.u = used*float64(pos*c*tiles), used*float64(pos*Panel*tiles), float64(pos*c*k)
-	b.freeL2, b.freeL3 = fillL2*float64(m.l2), fillL3*float64(m.l3)
+	b.freeL2, b.freeL3 = m.reach.fillL2*float64(m.l2), fillL3*float64(m.l3)
 	sharers, np := 1, panels(g.K)
 	if p.Order == sharedV {
 		sharers = threads

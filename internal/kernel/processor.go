@@ -4,14 +4,14 @@ package kernel
 // this one.
 type Processor struct {
 	L2, L3      int  // bytes of a core's second-level cache, and of the third-level one
-	Mesh        bool // cores reach the third-level cache over a mesh, not within a complex
+	Mesh        bool // cores reach the third-level cache over a mesh of several dies, not within a complex
 	Rows, Depth int  // of the register tile: rows of two column blocks, steps at a time
 }
 
 func (c Processor) machine() machine {
 	m := machine{l2: c.L2 / 4, l3: c.L3 / 4, reach: reachComplex, rows: c.Rows, depth: c.Depth}
 	if c.Mesh {
-		m.reach = reachMesh
+		m.reach = reachDies
 	}
 	return m
 }
