@@ -2,7 +2,6 @@ package accel
 
 import (
 	"flag"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -181,7 +180,7 @@ func TestPrecisionOfPrograms(t *testing.T) {
 func groups(match [][]byte) (parts []string) {
 	for _, m := range match[min(1, len(match)):] {
 		if len(m) > 0 {
-			parts = append(parts, fmt.Sprintf("%s", m))
+			parts = append(parts, string(m))
 		}
 	}
 	return parts
