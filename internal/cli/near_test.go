@@ -91,6 +91,9 @@ func imageOf(v any) float64 {
 // readTensors reads the parameters of a network.
 func readTensors(ts *testscript.TestScript, file string) (any, error) {
 	m, err := vgg.Open(context.Background(), ts.MkAbs(file), vgg.OpenOptions{})
+	if _, ok := errors.AsType[*vgg.LocaliserError](err); ok {
+		m, err = vgg.Open(context.Background(), ts.MkAbs(file), vgg.OpenOptions{Localiser: true})
+	}
 	if err != nil {
 		return nil, err
 	}

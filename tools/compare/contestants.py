@@ -29,10 +29,10 @@ class Unavailable(Exception):
 
 
 def call(*argv, **options):
-    """Runs a command of the set-up and returns its output."""
-    done = subprocess.run(argv, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+    """Runs a command of the set-up and returns its standard output. Libraries, such as XLA's, write to standard error."""
+    done = subprocess.run(argv, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
     if done.returncode != 0:
-        raise Unavailable(f"{' '.join(map(str, argv))}: exit {done.returncode}: {done.stdout[-400:].strip()}")
+        raise Unavailable(f"{' '.join(map(str, argv))}: exit {done.returncode}: {(done.stdout + done.stderr)[-400:].strip()}")
     return done.stdout.strip()
 
 

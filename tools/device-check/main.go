@@ -1,7 +1,7 @@
 // Command device-check checks a device: the tests of package accel and of those below it run on it,
-// a network learns there what it learns on the processor, evaluation and descriptors come to the
-// processor's numbers, and speed is measured, beside PyTorch's if the Python on PATH has it for the
-// device.
+// a network learns there what it learns on the processor, and the same bits again, evaluation and
+// descriptors come to the processor's numbers, and speed is measured, beside PyTorch's if the Python
+// on PATH has it for the device.
 //
 //	go run ./tools/device-check                # an NVIDIA GPU
 //	go run ./tools/device-check -device rocm   # or tpu, oneapi, cpu, the file of a plugin
@@ -102,7 +102,7 @@ func check(ctx context.Context, device, python string, small bool) (failed int, 
 	for _, c := range []struct {
 		name  string
 		check func() error
-	}{{"learning", m.learns}, {"answers", m.answers}, {"speed", m.speed}} {
+	}{{"learning", m.learns}, {"same bits", m.repeats}, {"answers", m.answers}, {"speed", m.speed}} {
 		fmt.Println()
 		if err := c.check(); err != nil {
 			fmt.Printf("%s: FAILED: %v\n", c.name, err)

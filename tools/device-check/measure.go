@@ -53,6 +53,52 @@ func (m machine) learns() error {
 	return compareLosses(losses["device"], losses["processor"])
 }
 
+// repeats trains a small network on the device, and again with a stop after half of the epochs, which
+// must come to the same bits.
+func (m machine) repeats() error {
+	began := time.Now()
+	var files [2][]byte
+	for i, epochs := range [][]string{{"2"}, {"1", "2"}} {
+		out := filepath.Join(m.work, fmt.Sprintf("repeat%d", i+1))
+		for k, n := range epochs {
+			arguments := []string{"train", "--resume", "--out", out, "--epochs", n, "--device", m.device}
+			if k == 0 {
+				arguments = append(arguments, "--config", "8 LRN 16 M 32 M FC64 FC", "--input", "32", "--scale-min", "36", "--scale-max", "44", "--test-scale", "36",
+					"--batch", "32", "--groups", "4", "--set", "standardise=true", "--init", "he")
+			}
+			if err := m.run(m.vgg, arguments...).Run(); err != nil {
+				return m.inTime("training twice", err)
+			}
+		}
+		var err error
+		if files[i], err = os.ReadFile(filepath.Join(out, "last.safetensors")); err != nil {
+			return err
+		}
+	}
+	if err := compareRuns(files[0], files[1]); err != nil {
+		return err
+	}
+	fmt.Printf("training again, with a stop between: the same bits, in %.1f s\n", time.Since(began).Seconds())
+	return nil
+}
+
+// compareRuns is an error unless two runs ended with the same weights.
+func compareRuns(once, stopped []byte) error {
+	if len(once) == 0 || len(once) != len(stopped) {
+		return fmt.Errorf("weights of %d bytes, and of %d in the run that was stopped", len(once), len(stopped))
+	}
+	different := 0
+	for i, b := range once {
+		if b != stopped[i] {
+			different++
+		}
+	}
+	if different > 0 {
+		return fmt.Errorf("%d of %d bytes of the weights are others in the run that was stopped: some operation isn't deterministic", different, len(once))
+	}
+	return nil
+}
+
 // readLosses reads the losses of a run's iterations.
 func readLosses(file string) (losses []float64, err error) {
 	f, err := os.Open(file)

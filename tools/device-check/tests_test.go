@@ -75,6 +75,22 @@ func TestCompareLosses(t *testing.T) {
 	}
 }
 
+func TestCompareRuns(t *testing.T) {
+	for want, stopped := range map[string]string{
+		"":             "abcd",
+		"1 of 4 bytes": "abcx",
+		"4 bytes, and": "abc",
+	} {
+		err := compareRuns([]byte("abcd"), []byte(stopped))
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	if err := compareRuns(nil, nil); err == nil {
+		t.Error("no weights are the same")
+	}
+}
+
 func TestReadLosses(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "metrics.jsonl")
 	text := `{"kind":"start","iterations":2}
