@@ -207,12 +207,12 @@ func TestImageNetConvolutions(t *testing.T) {
 		{"m.keras", ExportOptions{}},
 		{"m.weights.h5", ExportOptions{}},
 	} {
+		path := filepath.Join(t.TempDir(), c.file)
+		if err := m.Export(t.Context(), path, c.options); err != nil {
+			t.Fatal(err)
+		}
 		for _, preprocessing := range []string{"", m.Preprocess.Name} {
 			t.Run(c.file+" "+preprocessing, func(t *testing.T) {
-				path := filepath.Join(t.TempDir(), c.file)
-				if err := m.Export(t.Context(), path, c.options); err != nil {
-					t.Fatal(err)
-				}
 				// What is exported is in RGB, also for whoever says where the weights are from.
 				again, err := Open(t.Context(), path, OpenOptions{Preprocess: preprocessing})
 				if err != nil {

@@ -50,11 +50,7 @@ func TestFindLeaks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keep := func(d *Dataset, n int) *Dataset {
-		k := 0
-		return d.Select(func(Sample) bool { k++; return k%n == 1 })
-	}
-	train, val = keep(train, 5), keep(val, 5)
+	train, val = everyNth(train, 5), everyNth(val, 5)
 	leaks, err := FindLeaks(t.Context(), train, val, LeakOptions{Near: true})
 	if err != nil || !leaks.Checked || len(leaks.Same)+len(leaks.Near) > 0 {
 		t.Fatalf("between the sample's parts: %+v, %v", leaks, err)
@@ -107,11 +103,17 @@ func TestFindLeaks(t *testing.T) {
 	}
 }
 
+func everyNth(d *Dataset, n int) *Dataset {
+	k := 0
+	return d.Select(func(Sample) bool { k++; return k%n == 1 })
+}
+
 func TestFindLeaksCancelled(t *testing.T) {
 	train, val, err := openSample()
 	if err != nil {
 		t.Fatal(err)
 	}
+	train, val = everyNth(train, 20), everyNth(val, 20)
 	vggtest.Cancel(t, 3, func(ctx context.Context) error {
 		_, err := FindLeaks(ctx, train, val, LeakOptions{Near: true, Workers: 1})
 		return err

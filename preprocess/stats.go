@@ -1,12 +1,11 @@
 package preprocess
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"math/big"
 	"slices"
-
-	"gonum.org/v1/gonum/mat"
 )
 
 // Stats describes the pixels of a training set: their mean RGB, which is
@@ -108,30 +107,67 @@ func (a *StatsAccumulator) Stats() (Stats, error) {
 	}
 	s := Stats{Pixels: int64(a.pixels)}
 	n := float64(a.pixels)
-	covariance := mat.NewSymDense(3, nil)
+	var covariance [3][3]float64
 	for i := range 3 {
 		s.Mean[i] = float64(a.sums[i]) / n
 		for j := i; j < 3; j++ {
-			covariance.SetSym(i, j, a.covariance(i, j))
+			covariance[i][j] = a.covariance(i, j)
+			covariance[j][i] = covariance[i][j]
 		}
 	}
-	var eigen mat.EigenSym
-	if !eigen.Factorize(covariance, true) {
-		return Stats{}, errors.New("preprocess: statistics: the eigen-decomposition of the covariance of the colours did not converge")
-	}
-	values := eigen.Values(nil)
-	var vectors mat.Dense
-	eigen.VectorsTo(&vectors)
-	for i := range 3 {
-		column := 2 - i // gonum's order is ascending
-		s.Eigenvalues[i] = max(values[column], 0)
-		v := [3]float64{vectors.At(0, column), vectors.At(1, column), vectors.At(2, column)}
+	values, vectors := eigenSystem(covariance)
+	order := []int{0, 1, 2}
+	slices.SortStableFunc(order, func(i, j int) int { return cmp.Compare(values[j], values[i]) })
+	for i, from := range order {
+		s.Eigenvalues[i] = max(values[from], 0)
+		v := vectors[from]
 		if slices.Max(v[:]) < -slices.Min(v[:]) {
 			v[0], v[1], v[2] = -v[0], -v[1], -v[2]
 		}
 		s.Eigenvectors[i] = v
 	}
 	return s, nil
+}
+
+// eigenSystem returns the eigenvalues of a symmetric matrix, in no order, and their unit
+// eigenvectors, by Jacobi's rotations: each makes one element beside the diagonal zero, and
+// what is left there shrinks quadratically. Products are rounded before they are added, so
+// that the bits are the same on every processor.
+func eigenSystem(a [3][3]float64) (values [3]float64, vectors [3][3]float64) {
+	vectors = [3][3]float64{{1, 0, 0}, {0, 1, 0}, {0, 0, 1}}
+	for range 50 { // rounds; five or six do, for any matrix
+		done := true
+		for _, at := range [][2]int{{0, 1}, {0, 2}, {1, 2}} {
+			p, q := at[0], at[1]
+			if a[p][p]+a[p][q] == a[p][p] && a[q][q]+a[p][q] == a[q][q] {
+				continue // too small to change either
+			}
+			done = false
+			// The smaller root of t² + 2θt − 1 is the tangent of the angle.
+			theta := (a[q][q] - a[p][p]) / (2 * a[p][q])
+			t := math.Copysign(1, theta) / (math.Abs(theta) + math.Sqrt(1+float64(theta*theta)))
+			c := 1 / math.Sqrt(1+float64(t*t))
+			s := float64(t * c)
+			shift := float64(t * a[p][q])
+			a[p][p] -= shift
+			a[q][q] += shift
+			a[p][q], a[q][p] = 0, 0
+			r := 3 - p - q
+			x, y := a[r][p], a[r][q]
+			a[r][p] = float64(c*x) - float64(s*y)
+			a[r][q] = float64(s*x) + float64(c*y)
+			a[p][r], a[q][r] = a[r][p], a[r][q]
+			for i := range 3 {
+				x, y := vectors[p][i], vectors[q][i]
+				vectors[p][i] = float64(c*x) - float64(s*y)
+				vectors[q][i] = float64(s*x) + float64(c*y)
+			}
+		}
+		if done {
+			break
+		}
+	}
+	return [3]float64{a[0][0], a[1][1], a[2][2]}, vectors
 }
 
 // covariance returns (n·Σxy − Σx·Σy)/n². The numerator, the small difference of

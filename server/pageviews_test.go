@@ -1,3 +1,5 @@
+//go:build browser
+
 package server
 
 import (
@@ -5,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,40 +15,7 @@ import (
 	"github.com/verydeep/vgg/internal/lockfile"
 	"github.com/verydeep/vgg/internal/vggtest/tiny"
 	"github.com/verydeep/vgg/train"
-	"github.com/verydeep/vgg/transfer"
 )
-
-// withIndex gives a service an index of six red and six blue pictures, one of them twice.
-func withIndex(t *testing.T, s *Server) {
-	t.Helper()
-	dir, m := t.TempDir(), tiny.Random(16, 1)
-	files := append(reds(6), blues(6)...)
-	files = append(files, files[3])
-	for i, f := range files {
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%02d.png", i)), f, 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	images, err := transfer.OpenImages(t.Context(), transfer.ImageOptions{Layout: transfer.Files}, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "index.npy")
-	net := transfer.Net{Weights: "tiny", Layer: "pool5", Open: func() (*vgg.Model, error) { return m, nil }}
-	if _, err := transfer.Extract(t.Context(), []transfer.Net{net}, images, file, transfer.DefaultOptions()); err != nil {
-		t.Fatal(err)
-	}
-	err = s.SetIndex(t.Context(), IndexSource{
-		Open: func(ctx context.Context) (*transfer.Index, error) {
-			return transfer.OpenIndex(ctx, file, transfer.SearchOptions{})
-		},
-		Network:  func(context.Context, transfer.NetID) (*vgg.Model, error) { return m, nil },
-		Pictures: dir,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // TestPageSimilar: pictures like a red one, one of them looked at, and what is there twice.
 func TestPageSimilar(t *testing.T) {
@@ -72,16 +40,6 @@ func TestPageSimilar(t *testing.T) {
 	b.shows("#caption", first)
 	b.idle()
 	b.quiet()
-}
-
-// withBoxes gives a service a localisation network.
-func withBoxes(t *testing.T, s *Server) {
-	t.Helper()
-	boxes := tiny.Boxes(1)
-	boxes.Preprocess.Resize = 64
-	if err := s.SetLocaliser(t.Context(), Source{Name: "boxes", Open: func(context.Context) (*vgg.Model, error) { return boxes, nil }}); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestPageBoxes: the boxes of some classes, of all windows, and one by itself.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"image/color"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -49,12 +50,20 @@ func colours(t testing.TB, name string, n int, bad ...int) *dataset.Dataset {
 	return d
 }
 
-// tinted is a PNG of noise that is brightest in one channel.
+// tinted is a PNG of noise that is brightest in one channel. Nearly every test asks for the same.
 func tinted(channel int, seed uint64) []byte {
+	key := [2]uint64{uint64(channel), seed}
+	if file, ok := tintedFiles.Load(key); ok {
+		return file.([]byte)
+	}
 	rng := rand.New(rand.NewPCG(seed, 1))
-	return vggtest.PNG(40, 36, func(int, int) color.RGBA {
+	file := vggtest.PNG(40, 36, func(int, int) color.RGBA {
 		rgb := [3]uint8{uint8(rng.UintN(128)), uint8(rng.UintN(128)), uint8(rng.UintN(128))}
 		rgb[channel] += 100
 		return color.RGBA{rgb[0], rgb[1], rgb[2], 255}
 	})
+	tintedFiles.Store(key, file)
+	return file
 }
+
+var tintedFiles sync.Map

@@ -137,7 +137,11 @@ func TestKerasChangedBytes(t *testing.T) {
 		}
 		bad := 0
 		for at := 0; at < len(original); at += step {
-			for _, v := range []byte{0, 0x80, 0xff} {
+			values := []byte{0, 0x80, 0xff}
+			if !vggtest.All() {
+				values = values[at/step%len(values):][:1]
+			}
+			for _, v := range values {
 				b := bytes.Clone(original)
 				b[at] = v
 				var before, after runtime.MemStats

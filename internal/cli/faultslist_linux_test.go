@@ -24,7 +24,7 @@ var faults = []struct {
 	{"output among the data", outputAmongData, "internal/cli.TestLayouts"},
 	{"silent overwriting", overwriting, "internal/cli.TestScripts"},
 	{"pipes", pipes, "dataset.TestHostileFiles internal/wholefile.TestNotRegular internal/cli.TestInterruptedWaiting"},
-	{"half files", halfFiles, "transfer.TestResumeAndShards transfer.TestPairIsWholeAtEveryStep internal/atomicfile.TestKilledWriter internal/atomicfile.TestNothingElseReplacesFiles internal/cli.TestTrainOnFullDisk"},
+	{"half files", halfFiles, "transfer.TestResumeAndShards transfer.TestPairIsWholeAtEveryStep cmd/vgg.TestKilledWriter internal/atomicfile.TestNothingElseReplacesFiles internal/cli.TestTrainOnFullDisk"},
 	{"quadratic reading", nil, "weights.TestCompressedTransposedReadsOnce internal/hdf5.TestReadsChunksOnce cmd/vgg.TestSignalled cmd/vgg.TestSignals"},
 	{"NaN weights", notFinite, "..TestNotFinite ..TestBoxesNotFinite internal/cli.TestScripts"},
 	{"fuzzing that isn't", everyTargetRuns, "tools/fuzz.TestInputs tools/fuzz.TestPackages"},

@@ -29,6 +29,7 @@ type trainProgress struct {
 	header   bool // the header of the epochs is printed
 	curve    report.Curve
 	drawn    time.Time
+	whole    bool // the drawing shows all of the curve
 	boxes    bool // the run learns boxes
 	labels   bool // an image has several labels
 	begun    time.Time
@@ -132,6 +133,7 @@ func (p *trainProgress) earlier() error {
 }
 
 func (p *trainProgress) addIteration(i train.Iteration) {
+	p.whole = false
 	p.curve.Iterations = append(p.curve.Iterations, report.IterationPoint{
 		Epoch: float64(i.Iteration) / float64(p.perEpoch), Loss: i.Loss,
 	})
@@ -139,6 +141,7 @@ func (p *trainProgress) addIteration(i train.Iteration) {
 
 func (p *trainProgress) addEpoch(e train.Epoch) {
 	first, second := p.judged(e)
+	p.whole = false
 	p.curve.Epochs = append(p.curve.Epochs, report.EpochPoint{
 		Epoch: e.Epoch, Loss: e.Loss, Top1: first, Top5: second, LearningRate: e.LearningRate,
 	})
@@ -159,6 +162,7 @@ func (p *trainProgress) iteration(i train.Iteration) {
 func (p *trainProgress) rescue(r train.Rescue) {
 	p.bar.clear()
 	epoch := float64(r.Back) / float64(p.perEpoch)
+	p.whole = false
 	p.curve.Iterations = slices.DeleteFunc(p.curve.Iterations, func(i report.IterationPoint) bool { return i.Epoch > epoch+1e-9 })
 	p.curve.Epochs = slices.DeleteFunc(p.curve.Epochs, func(e report.EpochPoint) bool { return float64(e.Epoch) > epoch+1e-9 })
 }
@@ -194,12 +198,14 @@ func (p *trainProgress) epoch(e train.Epoch) {
 	}
 }
 
-// draw writes the curve so far, if there is any.
+// draw writes the curve so far, if there is any and it isn't written.
 func (p *trainProgress) draw() error {
-	if len(p.curve.Iterations) == 0 {
+	if len(p.curve.Iterations) == 0 || p.whole {
 		return nil
 	}
-	return p.curve.WritePNG(filepath.Join(p.dir, "curve.png"))
+	err := p.curve.WritePNG(filepath.Join(p.dir, "curve.png"))
+	p.whole = err == nil
+	return err
 }
 
 // warn prints a warning on a line of its own.

@@ -23,7 +23,7 @@ func Cancel(t *testing.T, least int, work func(ctx context.Context) error) {
 		t.Fatalf("it looked at its context %d times, want at least %d", looks, least)
 	}
 	cause := errors.New("cancelled by the test")
-	const tries = 6
+	const tries = 4 // the first look, the last, and two between
 	for try := range tries {
 		at := 1 + try*(looks-1)/(tries-1)
 		if err := work(newLooking(t, at, cause)); !errors.Is(err, cause) {

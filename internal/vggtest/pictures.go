@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 )
 
@@ -30,11 +31,23 @@ func PNG(w, h int, at Pattern) []byte {
 		}
 	}
 	var b bytes.Buffer
-	if err := png.Encode(&b, im); err != nil {
+	if err := encoder.Encode(&b, im); err != nil {
 		panic("png: " + err.Error()) // of a side below 1
 	}
 	return b.Bytes()
 }
+
+// A buffer has a compressor, which is far larger than most of the pictures.
+var encoder = png.Encoder{BufferPool: new(buffers)}
+
+type buffers struct{ sync.Pool }
+
+func (p *buffers) Get() *png.EncoderBuffer {
+	b, _ := p.Pool.Get().(*png.EncoderBuffer)
+	return b
+}
+
+func (p *buffers) Put(b *png.EncoderBuffer) { p.Pool.Put(b) }
 
 // Plain is one colour.
 func Plain(c color.RGBA) Pattern { return func(int, int) color.RGBA { return c } }

@@ -23,6 +23,10 @@ func SkipShort(t testing.TB, what string) {
 	}
 }
 
+// All reports whether tests run every combination of what they combine: VGG_TEST_ALL is set, as
+// in CI. Otherwise some run fewer, in which each value is met beside each other one.
+func All() bool { return os.Getenv("VGG_TEST_ALL") != "" }
+
 // Shared returns the path of a file or folder in the shared data, which are too large for
 // the repository and may lie beside it, in ../shared/data; the name has slashes. Where it
 // is missing, the test is skipped.

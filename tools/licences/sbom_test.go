@@ -25,7 +25,7 @@ func TestBillOfMaterials(t *testing.T) {
 		vggtest.Skip(t, "the go command")
 	}
 	binary := filepath.Join(t.TempDir(), "service")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../examples/service").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-ldflags=-s -w", "-o", binary, "../../examples/service").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
 	text, err := billOfMaterials(binary)

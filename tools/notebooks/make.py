@@ -2,7 +2,8 @@
 """Writes the notebooks of examples/notebooks and runs them.
 
     python3 tools/notebooks/make.py          the notebooks, with what they print and their pictures
-    python3 tools/notebooks/make.py --check  runs them elsewhere, and leaves the files alone
+    python3 tools/notebooks/make.py --check  runs them elsewhere for ten of their eighty epochs,
+                                             and leaves the files alone
 
 Needs nbclient, nbformat, Pillow, Go, and the kernel GoNB (github.com/janpfeifer/gonb):
 
@@ -15,6 +16,7 @@ The networks are those of the programs beside, which a test keeps the same.
 import argparse
 import base64
 import io
+import os
 import pathlib
 import re
 import sys
@@ -30,17 +32,21 @@ FOLDER = ROOT / "examples" / "notebooks"
 NETWORKS = ["vgg16-bn", "vgg16-lrn", "vgg19-bn", "vgg19-lrn"]
 
 
-def recipe(name):
+EPOCHS = 80
+CHECKED = 10  # epochs of --check: the curve's cell prints at every tenth
+
+
+def recipe(name, epochs):
     """The lines of the program that make the recipe, and its title."""
     source = (ROOT / "examples" / name / "main.go").read_text()
     title = re.search(r"builds (VGG-\d+ with [a-z ]+), prints", source).group(1)
     lines = re.search(r"\tr := train.SampleRecipe\(\)\n.*?\n\tif r\.Dropout.*?\n\t}\n", source, re.S).group(0)
-    lines = lines.replace("*epochs", "80").replace("; *full {", "; full {").replace("r.Dropout, r.WeightDecay", "r.Dropout, r.WeightDecay")
+    lines = lines.replace("*epochs", str(epochs)).replace("; *full {", "; full {").replace("r.Dropout, r.WeightDecay", "r.Dropout, r.WeightDecay")
     return title, lines
 
 
-def cells(name):
-    title, lines = recipe(name)
+def cells(name, epochs, flags):
+    title, lines = recipe(name, epochs)
     run = f"{name}-run"
     yield new_markdown_cell(
         f"# {title}\n\nThe program [examples/{name}](../{name}/main.go) as a notebook for the "
@@ -52,7 +58,7 @@ def cells(name):
         "// This module, from the clone that the notebook lies in.\n"
         "!*go mod edit -require=github.com/verydeep/vgg@v0.0.0 -replace=github.com/verydeep/vgg=${GONB_DIR}/../.. -require=github.com/janpfeifer/gonb@v0.11.3\n"
         "!*cp ${GONB_DIR}/../../go.sum go.sum\n"
-        "%env GOFLAGS=-mod=mod\n"
+        f"%env GOFLAGS{flags}\n"
         "%noautoget"
     )
     yield new_markdown_cell("## The network\n\nIts recipe has all that training needs to know: configuration, width, crops, learning rate.")
@@ -176,8 +182,8 @@ for _, p := range top {
 """)
 
 
-def notebook(name):
-    n = new_notebook(cells=list(cells(name)))
+def notebook(name, epochs=EPOCHS, flags="=-mod=mod"):
+    n = new_notebook(cells=list(cells(name, epochs, flags)))
     n.metadata["kernelspec"] = {"display_name": "Go (gonb)", "language": "go", "name": "gonb"}
     n.metadata["language_info"] = {"name": "go", "file_extension": ".go", "mimetype": "text/x-go"}
     for i, cell in enumerate(n.cells):
@@ -217,6 +223,8 @@ def main():
             stored = nbformat.read(file, as_version=4)
             if [c.source for c in stored.cells] != [c.source for c in n.cells]:
                 sys.exit(f"{file}: not what tools/notebooks/make.py writes")
+            # With the caller's flags, what the caller has compiled needn't be compiled anew.
+            n = notebook(name, CHECKED, f' "-mod=mod {os.environ.get("GOFLAGS", "")}"')
         # GONB_DIR, by which a notebook finds the module, is the folder that it runs in.
         with tempfile.TemporaryDirectory(dir=FOLDER.parent, prefix=".notebook-") as folder:
             execute(n, folder)

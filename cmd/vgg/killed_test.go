@@ -1,4 +1,6 @@
-package atomicfile_test
+//go:build unix
+
+package main
 
 import (
 	"bufio"
@@ -23,14 +25,13 @@ import (
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/eval"
 	"github.com/verydeep/vgg/internal/atomicfile"
-	"github.com/verydeep/vgg/internal/vggtest"
 	"github.com/verydeep/vgg/report"
 	"github.com/verydeep/vgg/transfer"
 	"github.com/verydeep/vgg/weights"
 )
 
-// writer is a way in which the program writes a file.
-type writer struct {
+// fileWriter is a way in which the program writes a file.
+type fileWriter struct {
 	file string // in the folder
 	// prepare makes what write reads.
 	prepare func(dir string) error
@@ -42,8 +43,8 @@ type writer struct {
 }
 
 // writers lists the ways in which the program writes files that take long.
-func writers() []writer {
-	list := []writer{
+func writers() []fileWriter {
+	list := []fileWriter{
 		{
 			file: "f.npy", prepare: prepareDescriptors, write: writeDescriptors, left: []string{"f.npy.jsonl"},
 			whole: func(t *testing.T, dir, path string) {
@@ -58,7 +59,7 @@ func writers() []writer {
 				}
 				for r, row := range d.Rows {
 					for _, v := range x[r*dim : (r+1)*dim] {
-						if row.File != name(int(x[0]), r) || v != x[0] {
+						if row.File != version(int(x[0]), r) || v != x[0] {
 							t.Fatalf("row %d of version %v: %s, %v", r, x[0], row.File, v)
 						}
 					}
@@ -79,7 +80,7 @@ func writers() []writer {
 			})
 		}},
 		{file: "curve.png", write: func(_, path string, v int) error {
-			return report.Curve{Title: name(v, 0), Epochs: []report.EpochPoint{{Epoch: 1, Loss: 1, Top1: 0.5, Top5: 0.5, LearningRate: 0.1}}}.WritePNG(path)
+			return report.Curve{Title: version(v, 0), Epochs: []report.EpochPoint{{Epoch: 1, Loss: 1, Top1: 0.5, Top5: 0.5, LearningRate: 0.1}}}.WritePNG(path)
 		}},
 		{
 			file: dataset.StatsFile, left: []string{"a", "b"},
@@ -142,7 +143,7 @@ func writers() []writer {
 }
 
 // oneOfTwo fails unless the file is version 0 or 1, to the byte.
-func oneOfTwo(t *testing.T, w *writer, dir, path string) {
+func oneOfTwo(t *testing.T, w *fileWriter, dir, path string) {
 	got, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -180,7 +181,7 @@ func tensor(v int) weights.Source {
 	}}
 }
 
-func name(v, row int) string { return fmt.Sprintf("version %d, row %d", v, row) }
+func version(v, row int) string { return fmt.Sprintf("version %d, row %d", v, row) }
 
 // prepareDescriptors makes two files of descriptors; all numbers of version v are v.
 func prepareDescriptors(dir string) error {
@@ -197,7 +198,7 @@ func prepareDescriptors(dir string) error {
 		}
 		numbers := weights.NPYHeader(rows, dim)
 		for r := range rows {
-			if err := e.Encode(transfer.Row{Image: r, File: name(v, r)}); err != nil {
+			if err := e.Encode(transfer.Row{Image: r, File: version(v, r)}); err != nil {
 				return err
 			}
 			for range dim {
@@ -224,13 +225,12 @@ func writeDescriptors(dir, path string, v int) error {
 	return d.Write(context.Background(), path)
 }
 
-// TestMain is the process that is killed, if the variable names a file to write: it writes
-// both versions in turn, and says when it has written the first.
-func TestMain(m *testing.M) {
-	path := os.Getenv("VGG_TEST_KILLED")
-	if path == "" {
-		vggtest.Main(m)
-	}
+// killedWriter names the file that the process which is killed writes.
+const killedWriter = "VGG_TEST_KILLED"
+
+// writeForever is the process that is killed: it writes both versions of the file in turn, and
+// says when it has written the first.
+func writeForever(path string) {
 	dir, file := filepath.Split(path)
 	for _, w := range writers() {
 		for v := 0; w.file == file; v = 1 - v {
@@ -264,7 +264,7 @@ func TestKilledWriter(t *testing.T) {
 			}
 			interrupted := 0
 			for range kills {
-				kill(t, path)
+				killWriter(t, path)
 				if left, err := filepath.Glob(filepath.Join(dir, ".*.tmp")); err != nil || len(left) > 1 {
 					t.Errorf("%v: want one temporary file at most", left)
 				} else if len(left) == 1 {
@@ -291,11 +291,11 @@ func TestKilledWriter(t *testing.T) {
 	}
 }
 
-// kill starts a process that writes the file again and again, and kills it.
-func kill(t *testing.T, path string) {
+// killWriter starts a process that writes the file again and again, and kills it.
+func killWriter(t *testing.T, path string) {
 	t.Helper()
 	c := exec.Command(os.Args[0])
-	c.Env = append(os.Environ(), "VGG_TEST_KILLED="+path)
+	c.Env = append(os.Environ(), killedWriter+"="+path)
 	out, err := c.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
