@@ -25,7 +25,7 @@ type Compared struct {
 	Index int
 	A, B  *preprocess.Image // as they were loaded; nil with an error
 	Distance
-	Err error // of loading the pair
+	Err error // of loading the pair, a [SizesError] or a [TooSmallError]
 }
 
 // SizesError is the error of two pictures of different sizes.
@@ -33,6 +33,13 @@ type SizesError struct{ AW, AH, BW, BH int }
 
 func (e *SizesError) Error() string {
 	return fmt.Sprintf("%d×%d and %d×%d pixels, want pictures of one size", e.AW, e.AH, e.BW, e.BH)
+}
+
+// TooSmallError is the error of two pictures that are too small for the network.
+type TooSmallError struct{ W, H, Least int }
+
+func (e *TooSmallError) Error() string {
+	return fmt.Sprintf("%d×%d pixels, want at least %d×%d", e.W, e.H, e.Least, e.Least)
 }
 
 // batchPixels is about the number of pixels of the pictures that go through the network at
@@ -79,6 +86,7 @@ type batch struct {
 
 // batches loads pairs 0 … n−1, at most so many, and about so many pixels, at once.
 func (m *Metric) batches(ctx context.Context, n, most, pixels int, load func(ctx context.Context, i int) (a, b *preprocess.Image, err error), workers int) iter.Seq[*batch] {
+	least := m.least()
 	read := func(ctx context.Context, i int) loaded {
 		l := loaded{Compared: Compared{Index: i}}
 		l.A, l.B, l.Err = load(ctx, i)
@@ -87,6 +95,9 @@ func (m *Metric) batches(ctx context.Context, n, most, pixels int, load func(ctx
 		}
 		if l.Err == nil && (l.A.W != l.B.W || l.A.H != l.B.H) {
 			l.Err = &SizesError{l.A.W, l.A.H, l.B.W, l.B.H}
+		}
+		if l.Err == nil && min(l.A.W, l.A.H) < least {
+			l.Err = &TooSmallError{l.A.W, l.A.H, least}
 		}
 		if l.Err != nil {
 			return l

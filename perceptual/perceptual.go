@@ -113,6 +113,21 @@ func (m *Metric) Floats(n, h, w int) (int, error) {
 	return floats + 2*n*3*h*w, err
 }
 
+// least is the side of the smallest picture that comes through the layers.
+func (m *Metric) least() int {
+	side := 1
+	for side < mostLeast {
+		if _, err := m.Floats(1, side, side); err == nil {
+			break
+		}
+		side *= 2
+	}
+	return side
+}
+
+// mostLeast bounds the side that is looked for: a network's poolings halve it at most so often.
+const mostLeast = 1 << 10
+
 // Distance is what two pictures differ by.
 type Distance struct {
 	Total  float64   `json:"distance"`

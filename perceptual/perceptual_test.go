@@ -282,6 +282,8 @@ func TestPairs(t *testing.T) {
 			return nil, nil, broken
 		case 5:
 			return picture(40, 40, 1), picture(40, 41, 1), nil
+		case 7:
+			return picture(40, 1, 1), picture(40, 1, 2), nil
 		}
 		w := 40 + 4*(i/4%2)
 		return picture(w, 36, i), picture(w, 36, 2*i), nil
@@ -292,6 +294,12 @@ func TestPairs(t *testing.T) {
 			t.Errorf("pair %d, want %d", c.Index, at)
 		}
 		at++
+		if small, ok := errors.AsType[*perceptual.TooSmallError](c.Err); ok != (c.Index == 7) || ok && *small != (perceptual.TooSmallError{W: 40, H: 1, Least: 2}) {
+			t.Errorf("pair %d: %v", c.Index, c.Err)
+		}
+		if c.Index == 7 {
+			return nil
+		}
 		if c.Index == 3 || c.Index == 5 {
 			_, sizes := errors.AsType[*perceptual.SizesError](c.Err)
 			if sizes != (c.Index == 5) || errors.Is(c.Err, broken) != (c.Index == 3) {

@@ -194,7 +194,7 @@ func chain(m *vgg.Model, o Options) (*nn.Chain, []string, error) {
 func fits(p *nn.Probe, w, h int) error {
 	need, err := p.Floats(1, h, w)
 	if err != nil {
-		return fmt.Errorf("stylise: a picture of %d×%d pixels for layers %s: %w", w, h, strings.Join(p.Layers(), ", "), err)
+		return fmt.Errorf("stylise: content and style are rescaled to a longer side of %d pixels, which makes one %d×%d: too small for layers %s (%w): a larger size, or a picture that is less long", max(w, h), w, h, strings.Join(p.Layers(), ", "), err)
 	}
 	return resources.Fits(fmt.Sprintf("stylising a picture of %d×%d pixels", w, h), 4*int64(need)+int64(8*historyLen+64)*3*int64(w)*int64(h))
 }

@@ -27,8 +27,9 @@ func crop(t *testing.T, file string) *preprocess.Image {
 }
 
 // TestOracle compares the terms of the loss over the iterations with PyTorch's, by
-// tools/oracle/stylise.py, within 1 % of the loss. The steps of L-BFGS build on all before them, so
-// that rounding, which instruction sets do differently, shows after a dozen: then within 4 %.
+// tools/oracle/stylise.py, within 1 % of the loss. Rounding takes some unit to the other
+// side of its ReLU's kink, and the steps of L-BFGS build on all before them: after a dozen PyTorch's own
+// curves in float32 differ by some percent (stylise.py rounding), and these are within 4 %.
 func TestOracle(t *testing.T) {
 	text, err := os.ReadFile("testdata/oracle.json")
 	if err != nil {

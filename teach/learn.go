@@ -144,12 +144,7 @@ func (l *learning) fold() ([][]int, error) {
 
 // wanted is the least number of pictures of a class: one to learn from where another is held out
 // to choose C and, if cross-validation measures, a third to measure on.
-func (l *learning) wanted() int {
-	if l.test == nil {
-		return 3
-	}
-	return 2
-}
+func (l *learning) wanted() int { return leastPictures(l.test != nil) }
 
 // nearer is how many times nearer than mostly near-duplicates are.
 const nearer = 25
@@ -199,7 +194,7 @@ func (l *learning) divide() error {
 	}
 	for c, n := range counts {
 		if n < l.wanted() && !l.multi() {
-			return fmt.Errorf("teach: %s: class %s has %d readable pictures to learn from, want at least %d of each class: add some, or remove its folder", l.d.Header.Data.Name, l.classes()[c], n, l.wanted())
+			return tooFew(l.d.Header.Data.Name, l.classes()[c], n, "readable ", l.wanted())
 		}
 	}
 	return nil

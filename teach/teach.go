@@ -179,8 +179,33 @@ func checkImages(images *transfer.Images) error {
 		return fmt.Errorf("teach: %s: the pictures have no classes, want a folder with a folder for each class, or a table beside the pictures", images.Name)
 	case len(images.Classes) < 2 && !images.MultiLabel:
 		return fmt.Errorf("teach: %s: one class, want at least two: a folder for each, such as cat and other", images.Name)
+	case images.MultiLabel:
+		return nil
+	}
+	// Of fewer pictures than any set needs, nothing is described first, which may take long.
+	for class, n := range images.Counts() {
+		if least := leastPictures(images.Parts != nil); n < least {
+			return tooFew(images.Name, images.Classes[class], n, "", least)
+		}
 	}
 	return nil
+}
+
+// leastPictures is wanted, with a part to test on or without.
+func leastPictures(tested bool) int {
+	if tested {
+		return 2
+	}
+	return 3
+}
+
+// tooFew is the error of a class that has too few pictures.
+func tooFew(set, class string, n int, kind string, least int) error {
+	pictures := "pictures"
+	if n == 1 {
+		pictures = "picture"
+	}
+	return fmt.Errorf("teach: %s: class %s has %d %s%s to learn from, want at least %d of each class: add some, or remove its folder", set, class, n, kind, pictures, least)
 }
 
 // describe returns the descriptors of the images, those that are kept and new ones.

@@ -359,6 +359,12 @@ func TestRefusals(t *testing.T) {
 	for i := range 4 {
 		vggtest.WriteFiles(t, copies, map[string][]byte{fmt.Sprintf("slanting/%d.png", i): striped(2, 1)})
 	}
+	only := t.TempDir() // one picture four times in each class
+	for kind, class := range kinds[:2] {
+		for i := range 4 {
+			vggtest.WriteFiles(t, only, map[string][]byte{fmt.Sprintf("%s/%d.png", class, i): striped(kind, 1)})
+		}
+	}
 	flat := t.TempDir()
 	if err := os.WriteFile(filepath.Join(flat, "a.png"), striped(0, 1), 0o666); err != nil {
 		t.Fatal(err)
@@ -374,9 +380,9 @@ func TestRefusals(t *testing.T) {
 		model *vgg.Model
 		o     func(*Options)
 	}{
-		"class slanting has 1 readable pictures": {few, nil, nil},
-		"one class, want at least two":           {one, nil, nil},
-		"class level has 2 readable pictures to learn from, want at least 3 of each class: add some":                                                {pairs, nil, nil},
+		"class slanting has 1 picture to learn from":                                        {few, nil, nil},
+		"one class, want at least two":                                                      {one, nil, nil},
+		"class level has 2 pictures to learn from, want at least 3 of each class: add some": {pairs, nil, nil},
 		"class slanting has 4 readable pictures to learn from, but as near-duplicates belong together they make 1 groups, want at least 3 pictures": {copies, nil, nil},
 		"have no classes":     {flat, nil, nil},
 		"ends with conv3_2":   {whole, cut, nil},
@@ -402,7 +408,7 @@ func TestRefusals(t *testing.T) {
 	if _, err := Teach(t.Context(), Net("none", nil), opened(t, whole), DefaultOptions()); !errors.Is(err, vgg.ErrNoNetwork) {
 		t.Errorf("no network: %v", err)
 	}
-	if _, err := Divided(t.Context(), Net("random", tiny.Random(16, 5)), opened(t, pairs), DefaultOptions()); err == nil || !strings.Contains(err.Error(), "no class has three readable pictures") {
+	if _, err := Divided(t.Context(), Net("random", tiny.Random(16, 5)), opened(t, only), DefaultOptions()); err == nil || !strings.Contains(err.Error(), "no class has three readable pictures") {
 		t.Errorf("nothing to hold out: %v", err)
 	}
 	few2 := &transfer.Images{Dataset: labelled(t, 2), Labelled: true}

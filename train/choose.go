@@ -23,6 +23,9 @@ type Facts struct {
 	Memory     int64   `json:"memory"`  // bytes that the process may use; 0: not known
 	Threads    int     `json:"threads"` // of the run
 	Keep       int     `json:"keep"`    // checkpoints that stay on disk
+	// FrontBytes bounds what is kept of the frozen layers' output, for each of training and
+	// validation, as [FrontBytes] gives it; 0: all of it is kept.
+	FrontBytes int64 `json:"front_bytes,omitempty"`
 	// Weights describe the file of weights to begin with; nil: all are drawn at random.
 	Weights *FileFacts `json:"weights,omitempty"`
 }
@@ -41,6 +44,9 @@ type Choice struct {
 	Seconds float64 `json:"estimated_seconds"`
 	Memory  int64   `json:"estimated_memory"` // bytes
 	Disk    int64   `json:"estimated_disk"`   // bytes
+	// Again is the bytes of the frozen layers' output where the recipe shows each crop again, but
+	// that is more than is kept: each epoch computes it. 0: it is kept, or there is none.
+	Again int64 `json:"again,omitempty"`
 }
 
 // Heads that are learnt on frozen features. The norm of an image's features is 1 there, so
@@ -212,7 +218,6 @@ func (f Facts) Estimate(r Recipe) (Choice, error) {
 	}
 	batches := (f.Images + r.Batch - 1) / r.Batch
 	epochs := min(float64(r.Epochs), float64(r.MaxIterations)/float64(batches))
-	c.Seconds = w.epochs(epochs, f.Images, f.Validation, r.Views) / (f.Speed * share)
 	if c.Memory, err = foot.Bytes(); err != nil {
 		return c, err
 	}
@@ -220,9 +225,16 @@ func (f Facts) Estimate(r Recipe) (Choice, error) {
 	if err != nil {
 		return c, err
 	}
+	views := r.Views
 	if front != nil {
-		c.Memory += featureBytes(between, f.Images, r.Views) + featureBytes(between, f.Validation, 1)
+		kept, judged := featureBytes(between, f.Images, r.Views), featureBytes(between, f.Validation, 1)
+		if most := max(kept, judged); f.FrontBytes > 0 && most > f.FrontBytes {
+			c.Again, views = most, 0
+		} else {
+			c.Memory += kept + judged
+		}
 	}
+	c.Seconds = w.epochs(epochs, f.Images, f.Validation, views) / (f.Speed * share)
 	c.Memory = int64(heapSlack * float64(c.Memory+f.decoded(r)))
 	weights := chain.ParamBytes()
 	c.Disk = 2*weights + int64(f.Keep)*(weights+valueBytes*int64(chain.LearntFloats()))

@@ -134,3 +134,37 @@ func TestChosenTrains(t *testing.T) {
 		t.Errorf("the log begins with %v", logged)
 	}
 }
+
+// TestEstimateOfFeaturesThatAreNotKept: where the frozen layers' output is more than is kept, each
+// epoch computes it, and the estimate says so.
+func TestEstimateOfFeaturesThatAreNotKept(t *testing.T) {
+	f := someFacts(true)
+	f.Boxes, f.Outputs = true, 4
+	f.Images = 5000
+	candidates, err := f.heads()
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipe := candidates[0].Recipe
+	bytes := int64(4 * 512 * 7 * 7 * 5000 * 4) // four crops
+	f.FrontBytes = bytes
+	kept, err := f.Estimate(recipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.FrontBytes = bytes - 1
+	again, err := f.Estimate(recipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept.Again != 0 || again.Again != bytes {
+		t.Errorf("computed again: %d and %d bytes, want 0 and %d", kept.Again, again.Again, bytes)
+	}
+	// Of ten epochs or more four show a new crop.
+	if times := again.Seconds / kept.Seconds; times < 0.9*float64(recipe.Epochs)/float64(recipe.Views) || again.Memory >= kept.Memory {
+		t.Errorf("%d epochs take %.1f times as long, %d beside %d bytes", recipe.Epochs, times, again.Memory, kept.Memory)
+	}
+	if c, err := Choose(f); err != nil || c.Again != 0 || c.Recipe.Views == 4 {
+		t.Errorf("chosen: %d views with %d bytes again, %v; want what is kept", c.Recipe.Views, c.Again, err)
+	}
+}

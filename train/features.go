@@ -6,6 +6,7 @@ import (
 
 	"github.com/verydeep/vgg/dataset"
 	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/resources"
 	"github.com/verydeep/vgg/tensor"
 )
 
@@ -48,14 +49,37 @@ type keptView struct {
 	bad    map[int]dataset.BadImage
 }
 
+// frontShare is the divisor of the machine's memory that gives what frozen layers make of the
+// images of training, or of validation.
+const frontShare = 8
+
+// FrontBytes returns the most bytes of the frozen layers' output that a run keeps, for each of
+// training and validation: with the default [Options.CacheBytes], an eighth of the machine's
+// memory, but at least those; of a bounded memory (0: it is not bounded) what decoded images have.
+func FrontBytes(memory int64) int64 {
+	return frontBytes(DefaultOptions().CacheBytes, memory)
+}
+
+// frontBytes is FrontBytes with a number of bytes for decoded images, which bounds both where it
+// is less than the default.
+func frontBytes(cache, memory int64) int64 {
+	switch {
+	case memory > 0:
+		return min(cache, memory/cacheShare)
+	case cache < DefaultOptions().CacheBytes:
+		return cache
+	}
+	return max(cache, resources.Machine()/frontShare)
+}
+
 // newFeatures returns the features of a loader's images, of the given shape. They are kept if
-// they take at most the given bytes, of which the loader then has the rest for the images that
-// it needs again.
+// they take at most the given bytes, of which the loader then has the rest, but no more than it
+// had, for the images that it needs again.
 func newFeatures(front *nn.Chain, shape nn.Shape, l *dataset.Loader, bytes int64) *features {
 	f := &features{front: front, shape: shape, loader: l, kept: map[int]*keptView{}}
 	f.keeps = f.bytes() <= bytes
 	if f.keeps {
-		if l.CacheBytes = bytes - f.bytes(); l.CacheBytes == 0 || !l.Train || l.Views == 1 {
+		if l.CacheBytes = min(max(0, l.CacheBytes), bytes-f.bytes()); l.CacheBytes == 0 || !l.Train || l.Views == 1 {
 			l.CacheBytes = dataset.NoCache
 		}
 	}
@@ -236,9 +260,14 @@ func (r *run) prepareFeatures() error {
 		return err
 	}
 	r.rest = rest
-	r.trainFeatures = newFeatures(front, shape, r.trainLoader, r.o.CacheBytes)
+	memory := r.o.Memory
+	if r.o.Device != nil { // whose memory it bounds
+		memory = 0
+	}
+	bytes := frontBytes(r.o.CacheBytes, memory)
+	r.trainFeatures = newFeatures(front, shape, r.trainLoader, bytes)
 	if r.valLoader != nil {
-		r.valFeatures = newFeatures(front, shape, r.valLoader, r.o.CacheBytes)
+		r.valFeatures = newFeatures(front, shape, r.valLoader, bytes)
 	}
 	return nil
 }

@@ -7,6 +7,9 @@ import (
 	"testing"
 
 	"github.com/verydeep/vgg"
+	"github.com/verydeep/vgg/dataset"
+	"github.com/verydeep/vgg/nn"
+	"github.com/verydeep/vgg/resources"
 )
 
 // frozenOptions are of a run that learns a head on frozen convolutions, of two crops an image.
@@ -98,5 +101,38 @@ func TestFrontOpens(t *testing.T) {
 	}
 	if got := float64(missed) / 5; math.Abs(got-res.Top1Error) > 1e-9 {
 		t.Errorf("top-1 error %v of the saved network, the run says %v", got, res.Top1Error)
+	}
+}
+
+// TestFrontBytes: the frozen layers' output may take more than decoded images where nothing bounds
+// memory, and leaves the loader no more than it had.
+func TestFrontBytes(t *testing.T) {
+	const cache = dataset.DefaultCacheBytes
+	for _, c := range []struct{ cache, memory, want int64 }{
+		{cache, 0, max(cache, resources.Machine()/8)},
+		{cache - 1, 0, cache - 1},
+		{0, 0, 0},
+		{cache, 1 << 30, 64 << 20},
+		{cache, 1 << 40, cache},
+	} {
+		if got := frontBytes(c.cache, c.memory); got != c.want {
+			t.Errorf("%d bytes of images, %d of memory: %d, want %d", c.cache, c.memory, got, c.want)
+		}
+	}
+	data := colours(t, "train", 10, 3)
+	shape := nn.Shape{C: 8, H: 2, W: 2}
+	for _, c := range []struct {
+		room, cache, want int64
+		keeps             bool
+	}{
+		{4 * 8 * 2 * 2 * 10 * 3, 1000, dataset.NoCache, true},
+		{4*8*2*2*10*3 + 500, 1000, 500, true},
+		{1 << 30, 1000, 1000, true},
+		{4*8*2*2*10*3 - 1, 1000, 1000, false},
+	} {
+		l := &dataset.Loader{Data: data, Views: 3, Train: true, CacheBytes: c.cache}
+		if f := newFeatures(nil, shape, l, c.room); f.keeps != c.keeps || l.CacheBytes != c.want {
+			t.Errorf("%d bytes: kept %v, %d of images; want %v, %d", c.room, f.keeps, l.CacheBytes, c.keeps, c.want)
+		}
 	}
 }

@@ -38,8 +38,11 @@ type Options struct {
 	// options and images; each reads its part of the images. Rank 0's process alone reads
 	// Recipe.InitFrom and reads and writes Dir, and reports to OnSurvey, OnStart, OnIteration,
 	// OnEpoch and OnRescue. The group is of no more use when Run has returned an error.
-	Processes  comm.Group
-	CacheBytes int64 // most bytes of decoded images kept in memory, for each of Train and Val
+	Processes comm.Group
+	// CacheBytes is the most bytes of decoded images kept in memory, for each of Train and Val. What
+	// frozen layers make of them counts as such, but may take an eighth of the machine's memory if
+	// Memory is 0 and CacheBytes isn't less than the default ([FrontBytes]).
+	CacheBytes int64
 
 	// Device, if it isn't nil, trains and validates instead of the CPU. Ranks are its devices,
 	// and Memory is the memory of each that a pass may take. A run may go on with another device

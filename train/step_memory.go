@@ -279,8 +279,8 @@ func (r *run) footprint() Footprint {
 // keptBytes returns the most bytes that a loader's decoded images and their features take;
 // before there is a loader, what they may take.
 func (r *run) keptBytes(l *dataset.Loader, f *features) int64 {
-	if l != nil && l.CacheBytes == dataset.NoCache && f != nil && f.keeps {
-		return f.bytes()
+	if l != nil && f != nil && f.keeps {
+		return f.bytes() + max(0, l.CacheBytes)
 	}
 	return r.o.CacheBytes
 }

@@ -83,9 +83,14 @@ func (c *trainCommand) facts(trainSet, valSet *dataset.Dataset, outputs int) (tr
 	if c.Threads > 0 {
 		f.Threads = c.Threads
 	}
+	bound := int64(0)
 	if c.Memory > 0 {
 		f.Memory = 2 * int64(c.Memory) // a choice takes half of what there is
+		if c.Device == "" {
+			bound = int64(c.Memory)
+		}
 	}
+	f.FrontBytes = train.FrontBytes(bound)
 	if valSet != nil {
 		f.Validation = valSet.Len()
 	} else {
@@ -133,21 +138,33 @@ func (c *trainCommand) printEstimate(e *environment, out io.Writer, o *train.Opt
 	}
 	frozen := "--freeze 'conv*' learns the head alone, in a fraction of the time"
 	if len(o.Recipe.Freeze) > 0 {
-		frozen = "fewer --epochs take less"
-		if fixed := o.Recipe; fixed.Views == 0 {
-			fixed.Views = 1
-			once, err := f.Estimate(fixed)
-			if err != nil {
-				return err
-			}
-			if once.Seconds < worthViews*cost.Seconds {
-				frozen = fmt.Sprintf("--views 1 shows each image in one crop, which goes through the frozen layers once: about %s", seconds(once.Seconds))
-			}
+		if frozen, err = howOften(f, cost); err != nil {
+			return err
 		}
 	}
 	_, err = fmt.Fprintf(out, "Takes about %s, %s of memory and %s of disk for %d epochs of %s images by a measured %s; %s\n",
 		seconds(cost.Seconds), report.Bytes(cost.Memory), report.Bytes(cost.Disk), o.Recipe.Epochs, report.Count(int64(f.Images)), multiplications(f.Speed), frozen)
 	return err
+}
+
+// howOften tells how often images go through the frozen layers of a recipe, if less would do, or
+// else what takes less time.
+func howOften(f train.Facts, cost train.Choice) (string, error) {
+	if cost.Again > 0 {
+		return fmt.Sprintf("each epoch computes the frozen layers, whose output takes %s, more than the %s that are kept: fewer --views or more memory changes that",
+			report.Bytes(cost.Again), report.Bytes(f.FrontBytes)), nil
+	}
+	if fixed := cost.Recipe; fixed.Views == 0 && len(fixed.Freeze) > 0 {
+		fixed.Views = 1
+		once, err := f.Estimate(fixed)
+		if err != nil {
+			return "", err
+		}
+		if once.Seconds < worthViews*cost.Seconds {
+			return fmt.Sprintf("--views 1 shows each image in one crop, which goes through the frozen layers once: about %s", seconds(once.Seconds)), nil
+		}
+	}
+	return "fewer --epochs take less", nil
 }
 
 // worthViews is the share of the time below which one view of each image is proposed.
@@ -162,18 +179,41 @@ func multiplications(speed float64) string {
 	return strconv.FormatFloat(speed/1e9, 'f', precision, 64) + " G multiplications a second"
 }
 
-// printChoice writes a choice in a line, and what to add for another.
-func printChoice(out io.Writer, c *train.Choice) {
-	r, f := c.Recipe, c.Facts
+// printChoice writes a choice in a line, and what to add for another. The recipe has the changes
+// of the command line, which may take another time.
+func printChoice(out io.Writer, c *train.Choice, r train.Recipe) error {
+	f := c.Facts
+	cost, err := f.Estimate(r)
+	if err != nil {
+		return err
+	}
 	what := fmt.Sprintf("%s at width %g from nothing", r.Config, r.Width)
 	others := "--recipe paper, --config, --width; weights to begin with: --init-from D"
 	if f.Weights != nil {
 		from := f.Weights.Options.WithoutHead().Config
-		what = fmt.Sprintf("the frozen convolutions of %s (%s) with the head %s, %d crops an image", filepath.Base(f.Weights.Path), from, headOf(r.Config), r.Views)
+		what = fmt.Sprintf("the frozen convolutions of %s (%s) with the head %s, %s", filepath.Base(f.Weights.Path), from, headOf(r.Config), crops(r.Views))
 		others = "--recipe fine-tune for all layers, --recipe paper, --head"
 	}
-	fmt.Fprintf(out, "Chosen for %s images of %d pixels and a measured %s: %s, crop %d, batch %d, %d epochs; about %s, %s of memory and %s of disk. For another: %s\n",
-		report.Count(int64(f.Images)), f.Side, multiplications(f.Speed), what, r.Input, r.Batch, r.Epochs, seconds(c.Seconds), report.Bytes(c.Memory), report.Bytes(c.Disk), others)
+	_, err = fmt.Fprintf(out, "Chosen for %s images of %d pixels and a measured %s: %s, crop %d, batch %d, %d epochs; about %s, %s of memory and %s of disk. For another: %s\n",
+		report.Count(int64(f.Images)), f.Side, multiplications(f.Speed), what, r.Input, r.Batch, r.Epochs, seconds(cost.Seconds), report.Bytes(cost.Memory), report.Bytes(cost.Disk), others)
+	if again := cost.Again > 0 || r.Views == 0 && len(r.Freeze) > 0; err == nil && again {
+		var how string
+		if how, err = howOften(f, cost); err == nil {
+			_, err = fmt.Fprintf(out, "For less time: %s\n", how)
+		}
+	}
+	return err
+}
+
+// crops tells the number of crops of an image.
+func crops(views int) string {
+	switch views {
+	case 0:
+		return "new crops in each epoch"
+	case 1:
+		return "a crop an image"
+	}
+	return fmt.Sprintf("%d crops an image", views)
 }
 
 // headOf returns the head of a row.

@@ -82,6 +82,9 @@ func (c *distanceCommand) Run(e *environment) error {
 	if c.Scale < 0 || c.Scale > 1<<14 {
 		return usagef("--scale %d, want at least 1", c.Scale)
 	}
+	if err := asPNG(output{"--out", c.Out}); err != nil {
+		return err
+	}
 	pairs, folders, err := c.pairs(e)
 	if err != nil {
 		return err
@@ -167,7 +170,8 @@ func (c *distanceCommand) compare(e *environment, m *vgg.Model, metric *perceptu
 		case d.Err != nil:
 			bad++
 			r.Error, r.Metric = d.Err.Error(), nil
-			if _, sizes := errors.AsType[*perceptual.SizesError](d.Err); sizes {
+			_, sizes := errors.AsType[*perceptual.SizesError](d.Err)
+			if _, small := errors.AsType[*perceptual.TooSmallError](d.Err); sizes || small {
 				r.Error = fmt.Sprintf("%s and %s: %v", p[0], p[1], d.Err)
 			}
 		default:

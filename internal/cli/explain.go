@@ -61,6 +61,9 @@ func (c *explainCommand) Run(e *environment) error {
 	if c.Layer != "" && c.Method != string(explain.GradCAM) {
 		return usagef("--layer %s with --method %s: want --method %s", c.Layer, c.Method, explain.GradCAM)
 	}
+	if err := asPNG(output{"--out", c.Out}); err != nil {
+		return err
+	}
 	pictures, err := e.pictures(c.Images)
 	if err != nil {
 		return err

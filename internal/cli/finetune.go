@@ -106,13 +106,16 @@ func (c *trainCommand) otherHead(weights *vgg.Description) (bool, error) {
 	return config != own, err
 }
 
-// print writes the choice, or the network that is fine-tuned and the scales.
-func (t *fineTuning) print(out io.Writer) {
+// print writes the choice with the changes of the command line, or the network that is fine-tuned and the scales.
+func (t *fineTuning) print(out io.Writer, r train.Recipe) error {
 	if t.choice != nil {
-		printChoice(out, t.choice)
+		if err := printChoice(out, t.choice, r); err != nil {
+			return err
+		}
 	}
 	if t.config == "" {
-		return
+		return nil
 	}
-	fmt.Fprintf(out, "Fine-tuning %s: smallest side of the images %d pixels, S %d to %d\n", t.config, t.side, t.recipe.ScaleMin, t.recipe.ScaleMax)
+	_, err := fmt.Fprintf(out, "Fine-tuning %s: smallest side of the images %d pixels, S %d to %d\n", t.config, t.side, t.recipe.ScaleMin, t.recipe.ScaleMax)
+	return err
 }

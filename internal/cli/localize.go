@@ -91,6 +91,9 @@ func (c *localizeImagesCommand) Run(e *environment) error {
 	case c.DrawClasses < 1:
 		return usagef("--draw-classes %d, want at least 1", c.DrawClasses)
 	}
+	if err := asPNG(output{"--draw", c.Draw}); err != nil {
+		return err
+	}
 	threads, err := c.apply()
 	if err != nil {
 		return err

@@ -75,6 +75,9 @@ func (c *localizeEvalCommand) Run(e *environment) error {
 	if c.DrawImages < 1 || c.DrawImages > 100 {
 		return usagef("--draw-images %d, want 1 to 100", c.DrawImages)
 	}
+	if err := asPNG(output{"--draw", c.Draw}); err != nil {
+		return err
+	}
 	if err := c.take("images with boxes to measure the error on"); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/internal/lockfile"
@@ -26,6 +27,15 @@ func (o output) String() string {
 		return o.path
 	}
 	return o.flag + " " + o.path
+}
+
+// asPNG returns an error if the name of a picture that is written as PNG says that it is another
+// kind of file.
+func asPNG(o output) error {
+	if o.path == "" || atomicfile.IsStream(o.path) || strings.EqualFold(filepath.Ext(o.path), ".png") {
+		return nil
+	}
+	return usagef("%v, want FILE.png: the picture is a PNG, which other programs convert", o)
 }
 
 // claim is check, and keeps other processes from writing the outputs until release is

@@ -84,6 +84,9 @@ func (c *styliseCommand) Run(e *environment) error {
 	if err != nil {
 		return err
 	}
+	if err := asPNG(output{"--out", c.Out}); err != nil {
+		return err
+	}
 	release, err := c.claim([]output{{"--out", c.Out}}, c.Content, c.Style, c.Net, c.Labels)
 	if err != nil {
 		return err

@@ -213,6 +213,9 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 	if err := errors.Join(c.take(""), c.check()); err != nil {
 		return fail(err)
 	}
+	if c.Recipe == "finetune" { // as it is often written
+		c.Recipe = fineTuneName
+	}
 	var tuning *fineTuning
 	tuned := false
 	if o.Recipe, tuning, tuned, err = c.commonRecipe(e); err != nil {
@@ -242,12 +245,16 @@ func (c *trainCommand) options(e *environment, human io.Writer) (train.Options, 
 		return fail(err)
 	}
 	if tuning != nil {
-		tuning.print(human)
+		if err := tuning.print(human, o.Recipe); err != nil {
+			return fail(err)
+		}
 		o.Choice = tuning.choice
 	}
 	if c.boxes != nil && c.boxes.choice != nil {
 		o.Choice = c.boxes.choice
-		printChoice(human, o.Choice)
+		if err := printChoice(human, o.Choice, o.Recipe); err != nil {
+			return fail(err)
+		}
 	}
 	if o.Recipe.InitFrom != "" && o.Choice == nil && !c.Resume && c.processes.first() {
 		if err := c.printEstimate(e, human, &o); err != nil {

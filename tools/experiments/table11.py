@@ -3,19 +3,24 @@
 
     table11.py VGG WORK --net D.h5 --set caltech101=FOLDER --set flowers17=FOLDER
                [--small T.safetensors@64,80,96:pool4] [--layers pool5 conv5_3 conv4_3] [--scales 256 384 512]
+               [--train 'NAME=arguments of vgg train' …]
 
 A FOLDER has a folder of pictures for each class; with train and val in it, it is also measured
 on these. Descriptors of all layers are computed by one pass, at all scales; a single scale and the mean
 of all are cut from them, as they are normalised each. The row "not mirrored" is a run of its own
 at the first scale. pixels are 32x32 RGB thumbnails. Every row is measured on the same random
 splits: 30 pictures a class to train on and up to 50 others to test on, mean class recall; the
-splits and the SVMs are those of `vgg transfer eval`. A run that stopped goes on. Writes
+splits and the SVMs are those of `vgg transfer eval`. --small alone, without --net, measures a small
+network's descriptors on them. A row of --train is a network that `vgg train` makes of each split's
+training pictures, measured by the central crop of the others after its last epoch; go must
+be there, as tools/experiments/splits lays the splits out. A run that stopped goes on. Writes
 WORK/table11.md.
 """
 import argparse
 import json
 import math
 import pathlib
+import shlex
 import statistics
 import subprocess
 
@@ -89,12 +94,45 @@ def recalls(vgg, file, a, parts):
     return [100 * x["score"]["mean_class_recall"] for x in s["splits"]], s["dim"]
 
 
+def of_net(a, name, folder, rows):
+    """Adds the rows of the full-width network; returns the file of its first one."""
+    first = None
+    files = [a.work / f"{name}-{layer}.npy" for layer in a.layers]
+    features(a.vgg, a.net, folder, a.work / f"{name}.npy" if len(files) > 1 else files[0], ",".join(a.layers), a.scales)
+    for layer, stacked in zip(a.layers, files):
+        first = first or stacked
+        for q in a.scales:
+            rows[f"{layer}, {q}"] = cut(stacked, q)
+        if len(a.scales) > 1:
+            rows[f"{layer}, {', '.join(map(str, a.scales))} stacked"] = stacked
+            rows[f"{layer}, {', '.join(map(str, a.scales))} averaged"] = cut(stacked, None)
+    layer, q = a.layers[0], a.scales[0]
+    rows[f"{layer}, {q}, not mirrored"] = features(a.vgg, a.net, folder, a.work / f"{name}-{layer}-plain.npy", layer, [q], "--no-flip")
+    rows[f"{layer}, {q}, central crop"] = features(a.vgg, a.net, folder, a.work / f"{name}-{layer}-crop.npy", layer, [q], "--no-flip", "--crop")
+    return first
+
+
+def trained(vgg, name, arguments, splits, out):
+    """Mean class recall of a network trained on each split."""
+    values = []
+    for folder in splits:
+        run_dir = out.with_name(f"{out.name}-{folder.name}")
+        if not run_dir.with_suffix(".done").exists():
+            run(vgg, "train", "--data", folder, "--out", run_dir, "--resume", *shlex.split(arguments))
+            run_dir.with_suffix(".done").touch()
+        classes = json.loads(run(vgg, "eval", run_dir / "last.safetensors", "--data", folder, "--json"))["classes"]
+        values.append(100 * statistics.mean(1 - c["top1_error"] for c in classes))
+        print(name, folder, f"{values[-1]:.1f}", flush=True)
+    return values
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("vgg")
     p.add_argument("work", type=pathlib.Path)
-    p.add_argument("--net", required=True)
+    p.add_argument("--net")
     p.add_argument("--small")
+    p.add_argument("--train", action="append", default=[])
     p.add_argument("--set", action="append", required=True)
     p.add_argument("--layers", nargs="+", default=["pool5", "conv5_3", "conv4_3"])
     p.add_argument("--scales", nargs="+", type=int, default=[256, 384, 512])
@@ -102,28 +140,22 @@ def main():
     p.add_argument("--train-images", type=int, default=30)
     p.add_argument("--test-images", type=int, default=50)
     a = p.parse_args()
+    if not a.net and not a.small:
+        p.error("--net, --small or both")
     a.work.mkdir(parents=True, exist_ok=True)
     text = []
     for entry in a.set:
         name, folder = entry.split("=", 1)
+        folder = str(pathlib.Path(folder).resolve())
         rows = {}
         first = None
-        files = [a.work / f"{name}-{layer}.npy" for layer in a.layers]
-        features(a.vgg, a.net, folder, a.work / f"{name}.npy" if len(files) > 1 else files[0], ",".join(a.layers), a.scales)
-        for layer, stacked in zip(a.layers, files):
-            first = first or stacked
-            for q in a.scales:
-                rows[f"{layer}, {q}"] = cut(stacked, q)
-            if len(a.scales) > 1:
-                rows[f"{layer}, {', '.join(map(str, a.scales))} stacked"] = stacked
-                rows[f"{layer}, {', '.join(map(str, a.scales))} averaged"] = cut(stacked, None)
-        layer, q = a.layers[0], a.scales[0]
-        rows[f"{layer}, {q}, not mirrored"] = features(a.vgg, a.net, folder, a.work / f"{name}-{layer}-plain.npy", layer, [q], "--no-flip")
-        rows[f"{layer}, {q}, central crop"] = features(a.vgg, a.net, folder, a.work / f"{name}-{layer}-crop.npy", layer, [q], "--no-flip", "--crop")
+        if a.net:
+            first = of_net(a, name, folder, rows)
         if a.small:
             spec, _, layer = a.small.partition(":")
             net, _, scales = spec.partition("@")
             rows["T, stacked"] = features(a.vgg, net, folder, a.work / f"{name}-T.npy", layer or "pool4", scales.split(","))
+            first = first or rows["T, stacked"]
         rows["pixels"] = pixels(first, a.work / f"{name}-pixels.npy")
         own = (pathlib.Path(folder) / "train").is_dir()
         text += [f"\n{name}: mean class recall over {a.splits} random splits of {a.train_images} training and up to {a.test_images} test images a class"
@@ -140,6 +172,14 @@ def main():
             difference = [v - b for v, b in zip(values, base)]
             print(row, values, "minus the first row:", [f"{d:+.1f}" for d in difference], flush=True)
             text.append(line)
+        splits = [a.work / f"{name}-splits" / str(n + 1) for n in range(a.splits)]
+        if a.train:
+            subprocess.run([str(x) for x in ("go", "run", "./splits", first.resolve(), splits[0].parent.resolve(), a.splits, a.train_images, a.test_images)],
+                           check=True, cwd=pathlib.Path(__file__).parent)
+        for row in a.train:
+            row, arguments = row.split("=", 1)
+            values = trained(a.vgg, row, arguments, splits, a.work / f"run-{name}-{row.replace(' ', '_')}")
+            text.append(f"| {row} | | {statistics.mean(values):.1f} ± {statistics.stdev(values) if len(values) > 1 else math.nan:.1f} |" + (" |" if own else ""))
         (a.work / "table11.md").write_text("\n".join(text) + "\n")
     print("\n".join(text))
 
