@@ -168,6 +168,7 @@ func TestSurveyOfProcessesEnds(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	told := errors.New("told to stop")
 	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
 	groups := comm.Local(2)
 	errs := make([]error, 2)
 	var wg sync.WaitGroup
