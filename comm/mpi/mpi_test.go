@@ -120,7 +120,12 @@ var scenarios = map[string]func(context.Context, comm.Group) error{
 func leaf(i, n int) []float32 {
 	r := rand.New(rand.NewPCG(uint64(i), 7))
 	v := make([]float32, n)
+	const period = 65537 // a prime, so that no cut of a message is one of these values
 	for j := range v {
+		if j >= period {
+			v[j] = v[j-period]
+			continue
+		}
 		v[j] = float32(math.Exp(8*r.NormFloat64()) * (r.Float64() - 0.5))
 	}
 	return v
