@@ -3,13 +3,9 @@ package dataset
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
 
-	"github.com/verydeep/vgg/internal/remote"
-	"github.com/verydeep/vgg/internal/wholefile"
+	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/preprocess"
 	"github.com/verydeep/vgg/progress"
 	"github.com/verydeep/vgg/resources"
@@ -55,7 +51,11 @@ type StatsOptions struct {
 	// MaxPixels and Room are those of a [Loader].
 	MaxPixels int
 	Room      *resources.Room
-	// Progress hears of the images done.
+	// Processes divide the images among them; nil: this process alone. All call the function with
+	// the same images and the same MaxPixels, and have the same result, to the bit that of one.
+	// Whoever gets an error must abort the group. Files of kept surveys are those of rank 0.
+	Processes comm.Group
+	// Progress hears of the images done, in all processes.
 	Progress progress.Func
 	// CacheDir is the folder in which [CachedSurvey] keeps the surveys of datasets
 	// whose own folder can't be written to; "": they are not kept.
@@ -70,85 +70,59 @@ type StatsOptions struct {
 //
 // Unreadable images are left out and listed. It is an error if none is readable, which
 // wraps a [*BadImage], the first one; if one can't be read for want of open files
-// ([Environment]); and if ctx is done.
+// ([Environment]); and if ctx is done, here or in another of o.Processes, where it wraps
+// [context.Canceled].
 func ComputeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (Survey, error) {
+	s, _, err := computeSurvey(ctx, d, o)
+	return s, err
+}
+
+// computeSurvey is [ComputeSurvey]. lacksRoom says that an image is unreadable because it didn't
+// fit into memory.
+func computeSurvey(ctx context.Context, d *Dataset, o StatsOptions) (s Survey, lacksRoom bool, err error) {
 	if d == nil {
-		return Survey{}, errNil
+		return s, false, errNil
 	}
-	workers := o.Workers
-	if workers < 0 {
-		return Survey{}, fmt.Errorf("dataset: %s: %d workers, want 0 or more", d.Name, workers)
-	}
-	if workers == 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
-	var (
-		wg    sync.WaitGroup
-		mu    sync.Mutex // of all that follows
-		next  int
-		done  int
-		total preprocess.StatsAccumulator
-		sizes = make([][2]int, d.Len())
-		bad   = make([]error, d.Len())
-	)
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	var grey16 atomic.Int64
-	decode := DecodeOptions{DecodeOptions: preprocess.DecodeOptions{MaxPixels: o.MaxPixels}, Room: o.Room, OnHeader: func(h preprocess.Header) {
-		if h.Grey16 {
-			grey16.Add(1)
-		}
-	}}
-	take := func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		next++
-		return next - 1
-	}
-	defer d.Ahead(ctx, epochOrder(d.Len(), false, 0, 0))()
-	for range min(workers, d.Len()) {
-		wg.Go(func() {
-			var own preprocess.StatsAccumulator
-			for i := take(); i < d.Len() && ctx.Err() == nil; i = take() {
-				im, err := d.Decode(ctx, i, decode)
-				if err == nil {
-					own.Add(im.Image)
-					sizes[i] = [2]int{im.W, im.H}
-					im.Release()
-				}
-				bad[i] = err
-				mu.Lock()
-				if Environment(ctx, err) {
-					stop(err)
-				}
-				done++
-				o.Progress.Report(int64(done), int64(d.Len()))
-				mu.Unlock()
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			total.Merge(&own)
-		})
-	}
-	wg.Wait()
-	if err := context.Cause(ctx); wholefile.Exhausted(err) || remote.Failed(err) {
-		return Survey{}, err
-	}
-	if ctx.Err() != nil {
-		return Survey{}, fmt.Errorf("dataset: %s: %w", d.Name, context.Cause(ctx))
+	if o.Workers < 0 {
+		return s, false, fmt.Errorf("dataset: %s: %d workers, want 0 or more", d.Name, o.Workers)
 	}
 	if d.Len() == 0 {
-		return Survey{}, fmt.Errorf("dataset: %s: no samples, want one or more", d.Name)
+		return s, false, fmt.Errorf("dataset: %s: no samples, want one or more", d.Name)
 	}
-	s, err := d.survey(sizes, bad)
+	var parts []surveyPart
+	if o.Processes != nil {
+		parts, err = d.surveyTogether(ctx, o)
+	} else {
+		var whole surveyPart
+		whole, err = d.surveyPart(ctx, 0, d.Len(), o, progress.NewCounter(o.Progress, int64(d.Len())).Add)
+		parts = []surveyPart{whole}
+	}
 	if err != nil {
-		return Survey{}, err
+		return s, false, err
 	}
-	s.Grey16 = int(grey16.Load())
+	var (
+		total  preprocess.StatsAccumulator
+		sizes  [][2]int
+		bad    = make([]error, d.Len())
+		grey16 int
+	)
+	for _, p := range parts {
+		total.Merge(&p.Pixels)
+		sizes = append(sizes, p.Sizes...)
+		for _, b := range p.bad {
+			bad[b.Index] = b.Err
+		}
+		grey16 += p.Grey16
+		lacksRoom = lacksRoom || p.LacksRoom
+	}
+	if s, err = d.survey(sizes, bad); err != nil {
+		return Survey{}, false, err
+	}
+	s.Grey16 = grey16
 	if s.Stats, err = total.Stats(); err != nil {
-		return Survey{}, fmt.Errorf("dataset: %s: %w", d.Name, err)
+		return Survey{}, false, fmt.Errorf("dataset: %s: %w", d.Name, err)
 	}
-	return s, nil
+	return s, lacksRoom, nil
 }
 
 // survey returns a survey without statistics of pixels, from the width and height of each

@@ -4,17 +4,16 @@ import (
 	"archive/zip"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/internal/atomicfile"
 	"github.com/verydeep/vgg/internal/wholefile"
 	"github.com/verydeep/vgg/preprocess"
-	"github.com/verydeep/vgg/resources"
 )
 
 // StatsFile is the file that keeps surveys, in the dataset's folder or beside its
@@ -42,24 +41,26 @@ type keptSurvey struct {
 // the survey and keeps it, in a [StatsFile] beside the images or, where that can't
 // be written, in o.CacheDir. Being unable to keep it is not an error.
 func CachedSurvey(ctx context.Context, d *Dataset, o StatsOptions) (s Survey, kept bool, err error) {
-	key, err := d.surveyKey(ctx, o.MaxPixels)
-	if err != nil {
-		return s, false, err
-	}
-	files := d.statsFiles(o.CacheDir)
-	for _, f := range files {
-		for _, k := range readSurveys(f) {
-			if k.Key == key {
-				k.Survey.locate(d)
-				return k.Survey, true, nil
-			}
+	first := o.Processes == nil || o.Processes.Rank() == 0
+	var key string
+	var files []string
+	if first {
+		if key, err = d.surveyKey(ctx, o.MaxPixels); err != nil {
+			return s, false, err
 		}
+		files = d.statsFiles(o.CacheDir)
+		s, kept = findSurvey(files, key)
 	}
-	if s, err = ComputeSurvey(ctx, d, o); err != nil {
+	if s, kept, err = shareKept(ctx, o.Processes, s, kept); err != nil {
 		return s, false, err
 	}
-	if s.lacksRoom() {
-		return s, false, nil // another run may have more
+	if kept {
+		s.locate(d)
+		return s, true, nil
+	}
+	s, lacksRoom, err := computeSurvey(ctx, d, o)
+	if err != nil || lacksRoom { // another run may have more room
+		return s, false, err
 	}
 	for _, f := range files {
 		if writeSurvey(f, keptSurvey{key, d.Name, s}) == nil {
@@ -69,12 +70,35 @@ func CachedSurvey(ctx context.Context, d *Dataset, o StatsOptions) (s Survey, ke
 	return s, false, nil
 }
 
-// lacksRoom reports whether an image is unreadable because it didn't fit into memory.
-func (s *Survey) lacksRoom() bool {
-	return slices.ContainsFunc(s.Unreadable, func(b BadImage) bool {
-		_, ok := errors.AsType[*resources.RoomError](b.Err)
-		return ok
-	})
+// findSurvey returns the survey of a key that one of the files has.
+func findSurvey(files []string, key string) (s Survey, found bool) {
+	for _, f := range files {
+		for _, k := range readSurveys(f) {
+			if k.Key == key {
+				return k.Survey, true
+			}
+		}
+	}
+	return s, false
+}
+
+// shareKept gives what rank 0 has found to all processes.
+func shareKept(ctx context.Context, g comm.Group, s Survey, kept bool) (Survey, bool, error) {
+	if g == nil {
+		return s, kept, nil
+	}
+	var text []byte // empty: nothing
+	if kept {
+		var err error
+		if text, err = json.Marshal(s); err != nil {
+			return s, false, err
+		}
+	}
+	text, err := comm.Share(context.WithoutCancel(ctx), g, 0, text)
+	if err != nil || len(text) == 0 || g.Rank() == 0 {
+		return s, kept, err
+	}
+	return s, true, json.Unmarshal(text, &s)
 }
 
 // locate finds the indices of the unreadable images, which JSON doesn't have.

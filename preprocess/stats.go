@@ -2,7 +2,9 @@ package preprocess
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
 	"math/big"
 	"slices"
@@ -96,6 +98,37 @@ func (a *StatsAccumulator) Merge(b *StatsAccumulator) {
 			a.products[i][j] += b.products[i][j]
 		}
 	}
+}
+
+// accumulatorNumbers is the number of integers in a StatsAccumulator.
+const accumulatorNumbers = 1 + 3 + 6
+
+// numbers are the addresses of the accumulator's integers.
+func (a *StatsAccumulator) numbers() [accumulatorNumbers]*uint64 {
+	return [...]*uint64{
+		&a.pixels, &a.sums[0], &a.sums[1], &a.sums[2],
+		&a.products[0][0], &a.products[0][1], &a.products[0][2], &a.products[1][1], &a.products[1][2], &a.products[2][2],
+	}
+}
+
+// MarshalBinary writes what has been counted, for another process to merge.
+func (a *StatsAccumulator) MarshalBinary() ([]byte, error) {
+	var data []byte
+	for _, v := range a.numbers() {
+		data = binary.LittleEndian.AppendUint64(data, *v)
+	}
+	return data, nil
+}
+
+// UnmarshalBinary reads what MarshalBinary writes.
+func (a *StatsAccumulator) UnmarshalBinary(data []byte) error {
+	if len(data) != 8*accumulatorNumbers {
+		return fmt.Errorf("preprocess: statistics: %d bytes, want %d", len(data), 8*accumulatorNumbers)
+	}
+	for i, v := range a.numbers() {
+		*v = binary.LittleEndian.Uint64(data[8*i:])
+	}
+	return nil
 }
 
 // Stats returns the statistics of the pixels counted so far. The covariance is

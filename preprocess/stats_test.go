@@ -2,7 +2,9 @@ package preprocess
 
 import (
 	"encoding/json"
+	"errors"
 	"math"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -109,6 +111,23 @@ func TestStatsOfGreyPixels(t *testing.T) {
 		near(t, "eigenvector", s.Eigenvectors[0][c], 1/math.Sqrt(3), 1e-12)
 		near(t, "shift", float64(shift[c]), 10, 1e-6)
 		near(t, "eigenvalue shift", float64(eigen[c]), 0.1*3e4/255/math.Sqrt(3), 1e-6)
+	}
+}
+
+// What another process has counted comes whole.
+func TestStatsThroughBytes(t *testing.T) {
+	var a, b StatsAccumulator
+	a.Add(noise(31, 17, 3))
+	for range 34 { // numbers of many bytes
+		twice := a
+		a.Merge(&twice)
+	}
+	data, err := a.MarshalBinary()
+	if err := errors.Join(err, b.UnmarshalBinary(data)); err != nil || a != b {
+		t.Errorf("%+v, want %+v (%v)", b, a, err)
+	}
+	if err := b.UnmarshalBinary(data[1:]); err == nil || !strings.Contains(err.Error(), "79 bytes, want 80") {
+		t.Errorf("a byte less: error %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 
@@ -11,27 +12,49 @@ import (
 
 // choosePreprocessing surveys the training images and derives the preprocessing, or takes
 // both from the checkpoint. A run that begins with the weights of a file keeps the pixel
-// values of fileSpec, the file's preprocessing.
+// values of fileSpec, the file's preprocessing. All processes survey; what follows from it is
+// the first one's, which shares it with the beginning.
 func (r *run) choosePreprocessing(ctx context.Context, from *savedRun, fileSpec *preprocess.Spec) error {
-	if from != nil {
-		r.stats, r.spec = from.Stats, from.Spec
-	} else {
-		survey, _, err := dataset.CachedSurvey(ctx, r.o.Train, dataset.StatsOptions{Workers: r.o.Workers, MaxPixels: r.o.MaxPixels, Room: r.room, Progress: r.o.OnSurvey, CacheDir: r.o.StatsDir})
-		if err != nil {
+	begins := from == nil
+	if r.o.Processes != nil { // the checkpoint is the first one's
+		if err := shareJSON(ctx, r.o.Processes, &begins); err != nil {
 			return err
 		}
-		if n := len(survey.Unreadable); n > 0 {
-			if err := r.o.checkBad(n, survey.Unreadable[n-1]); err != nil {
-				return err
-			}
+	}
+	if begins {
+		if err := r.survey(ctx); err != nil || !r.first() {
+			return err
 		}
-		if survey.Grey16 > 0 {
-			r.o.Log.Warn(fmt.Sprintf("%d training images: %s", survey.Grey16, preprocess.Grey16Remark))
-		}
-		r.stats = survey.Stats
 		r.spec = preprocessing(r.o.Recipe, r.stats, fileSpec)
+	} else if r.first() {
+		r.stats, r.spec = from.Stats, from.Spec
 	}
 	r.describe()
+	return nil
+}
+
+// survey measures the colours of the training images.
+func (r *run) survey(ctx context.Context) error {
+	o := dataset.StatsOptions{Workers: r.o.Workers, MaxPixels: r.o.MaxPixels, Room: r.room, Processes: r.o.Processes, CacheDir: r.o.StatsDir}
+	if r.first() {
+		o.Progress = r.o.OnSurvey
+	}
+	survey, _, err := dataset.CachedSurvey(ctx, r.o.Train, o)
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil { // in another process
+		return ErrStopped
+	}
+	if err != nil {
+		return err
+	}
+	if n := len(survey.Unreadable); n > 0 {
+		if err := r.o.checkBad(n, survey.Unreadable[n-1]); err != nil {
+			return err
+		}
+	}
+	if r.first() && survey.Grey16 > 0 {
+		r.o.Log.Warn(fmt.Sprintf("%d training images: %s", survey.Grey16, preprocess.Grey16Remark))
+	}
+	r.stats = survey.Stats
 	return nil
 }
 

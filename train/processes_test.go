@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 
 	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/dataset"
@@ -109,6 +111,108 @@ func TestProcesses(t *testing.T) {
 			o.Ranks, o.Resume = 1, true
 			mustTogether(t, c.then, o)
 			sameRun(t, what, o.Dir, alone.Dir)
+		}
+	}
+}
+
+// hookedFS calls open before a file is opened.
+type hookedFS struct {
+	fs.FS
+	open func(name string)
+}
+
+func (h hookedFS) Open(name string) (fs.File, error) {
+	h.open(name)
+	return h.FS.Open(name)
+}
+
+func (h hookedFS) Stat(name string) (fs.FileInfo, error) { return fs.Stat(h.FS, name) }
+
+// hooked is colours of which open hears what is read.
+func hooked(t *testing.T, n int, open func(name string)) *dataset.Dataset {
+	plain := colours(t, "train", n)
+	files := fstest.MapFS{}
+	for i, s := range plain.Samples {
+		files[s.Name] = &fstest.MapFile{Data: tinted(i%3, uint64(i))}
+	}
+	d, err := dataset.New(plain.Name, hookedFS{files, open}, plain.Classes, plain.Samples)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestProcessesSurvey: before the first step each process reads its part of the training images
+// alone; a run whose other process is told to stop meanwhile ends there. A run that resumes
+// surveys nothing.
+func TestProcessesSurvey(t *testing.T) {
+	for _, stop := range []bool{false, true} {
+		o := groupedOptions(t, "A")
+		o.Recipe.MaxIterations, o.Val, o.CacheBytes = 1, nil, 0
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var mu sync.Mutex
+		read := make([]map[string]bool, 2)
+		var heard int64
+		errs := make([]error, 2)
+		run := func() {
+			var wg sync.WaitGroup
+			for rank, g := range comm.Local(2) {
+				mine, began := o, false
+				read[rank] = map[string]bool{}
+				mine.Processes = g
+				mine.Train = hooked(t, 24, func(name string) {
+					mu.Lock()
+					defer mu.Unlock()
+					if !began {
+						read[rank][name] = true
+					}
+					if stop && rank == 1 {
+						cancel()
+					}
+				})
+				mine.OnSurvey = func(done, total int64) {
+					mu.Lock()
+					defer mu.Unlock()
+					if rank > 0 || total != 24 {
+						t.Errorf("rank %d hears of %d of %d images", rank, done, total)
+					}
+					heard = done
+				}
+				mine.OnStart = func(Start) {
+					mu.Lock()
+					defer mu.Unlock()
+					began = true
+				}
+				mine.Log = nil
+				ctx := ctx
+				if rank == 0 {
+					ctx = t.Context()
+				}
+				wg.Go(func() { _, errs[rank] = Run(ctx, mine) })
+			}
+			wg.Wait()
+		}
+		run()
+		if stop {
+			if !errors.Is(errs[0], ErrStopped) || !errors.Is(errs[1], context.Canceled) {
+				t.Errorf("rank 1 is told to stop in the survey: errors %v and %v", errs[0], errs[1])
+			}
+			if _, err := os.Stat(o.Dir); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("a run directory was made: %v", err)
+			}
+			continue
+		}
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+		if heard != 24 || len(read[0]) != 12 {
+			t.Errorf("rank 0 hears of %d images and reads %d before the first step, want 24 and 12", heard, len(read[0]))
+		}
+		heard = 0
+		o.Resume, o.Recipe.MaxIterations = true, 2
+		if run(); errors.Join(errs...) != nil || heard != 0 {
+			t.Errorf("resumed: errors %v, %d images surveyed", errs, heard)
 		}
 	}
 }

@@ -57,14 +57,12 @@ func newRun(ctx context.Context, o Options) (_ *run, err error) {
 	if err := r.agree(ctx, recipe); err != nil {
 		return nil, err
 	}
-	if r.first() {
-		if err := r.choosePreprocessing(ctx, from, fileSpec); err != nil {
+	if err := r.choosePreprocessing(ctx, from, fileSpec); err != nil {
+		return nil, err
+	}
+	if r.first() && from == nil {
+		if err := r.startAtMean(ctx); err != nil {
 			return nil, err
-		}
-		if from == nil {
-			if err := r.startAtMean(ctx); err != nil {
-				return nil, err
-			}
 		}
 	}
 	if from, err = r.shareBeginning(ctx, from); err != nil {

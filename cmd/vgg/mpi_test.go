@@ -5,6 +5,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -117,6 +118,7 @@ func TestMPI(t *testing.T) {
 	if sum(t, filepath.Join(dir, "A-bf16", "last.safetensors")) == sum(t, filepath.Join(dir, "A", "last.safetensors")) {
 		t.Error("exchange: bf16 changes nothing")
 	}
+	statistics := filepath.Join(dir, "vgg", "stats.json") // of the sample, which processes divide to measure
 	boxes := boxTraining(t, dir)
 	run(self, append(boxes, "--out", "boxes")...)
 	for i, l := range launchers {
@@ -131,8 +133,15 @@ func TestMPI(t *testing.T) {
 				if c.exchange != "float32" {
 					want += "-" + c.exchange
 				}
+				measured, err := os.ReadFile(statistics)
+				if err := errors.Join(err, os.Remove(statistics)); err != nil {
+					t.Fatal(err)
+				}
 				run(l.program, under(c.processes, mpiTraining(c.config, out, "--ranks", fmt.Sprint(c.ranks), "--rank-logs", out+"-logs", "--set", "exchange="+c.exchange))...)
 				same(out, out, want)
+				if again, err := os.ReadFile(statistics); err != nil || !bytes.Equal(again, measured) {
+					t.Errorf("%s: other statistics of the images than of one process (%v)", out, err)
+				}
 				if logs, _ := filepath.Glob(filepath.Join(dir, out+"-logs", "rank-*.log")); len(logs) != c.processes-1 {
 					t.Errorf("%s: %d logs of ranks", out, len(logs))
 				}
@@ -299,6 +308,26 @@ func TestMPIJoined(t *testing.T) {
 		t.Fatalf("%v:\n%s", err, text)
 	}
 	r.same("ranks of an unknown launcher", "joined", "alone")
+}
+
+// TestMPIVersions: two processes of each library that [vggtest.MPIPrefixes] names train to the bits
+// of one, and their launcher ends well.
+func TestMPIVersions(t *testing.T) {
+	all := vggtest.PrefixedMPI()
+	if len(all) == 0 {
+		vggtest.Skip(t, "other versions of MPI, in the folders of "+vggtest.MPIPrefixes)
+	}
+	r := newMPIRuns(t)
+	r.run(r.self, mpiTraining("A-BN", "alone")...)
+	for i, m := range all {
+		t.Run(m.Name, func(t *testing.T) {
+			out := fmt.Sprintf("run-%d", i)
+			t.Setenv("VGG_MPI", m.Library)
+			l := launcher{program: m.Program, arguments: m.Arguments}
+			r.run(l.program, l.command(2, r.self, mpiTraining("A-BN", out))...)
+			r.same(m.Name, out, "alone")
+		})
+	}
 }
 
 // boxTraining is a command line of a small run that learns boxes, of a set that it writes.

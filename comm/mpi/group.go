@@ -9,8 +9,11 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
+
+	"github.com/ebitengine/purego"
 
 	"github.com/verydeep/vgg/comm"
 	"github.com/verydeep/vgg/comm/launch"
@@ -75,7 +78,8 @@ func apart(launched, known int) error {
 	return fmt.Errorf("mpi: the launcher started %d ranks, the library knows %d: %s", launched, known, want)
 }
 
-// Close ends the use of MPI. All ranks must call it, after the last call of the group.
+// Close ends the use of MPI. All ranks must call it, after the last call of the group, and end
+// their processes by [Exit].
 func Close(c comm.Group) error {
 	g, ok := c.(*group)
 	if !ok {
@@ -84,7 +88,24 @@ func Close(c comm.Group) error {
 	done := make(chan error)
 	g.calls <- func() { done <- g.library.call("MPI_Finalize") }
 	defer close(g.calls)
-	return <-done
+	err := <-done
+	if err == nil {
+		closed.Store(g.library)
+	}
+	return err
+}
+
+// closed is the library whose use has ended.
+var closed atomic.Pointer[library]
+
+// Exit ends the process as [os.Exit] does, and, after [Close], with what libraries have left for
+// the exit of a program in C, which [os.Exit] leaves out. MPICH 5 tells its launcher only there
+// that a rank has ended well; without it mpiexec kills the ranks that still run and ends with 9.
+func Exit(code int) {
+	if l := closed.Load(); l != nil && l.exit != 0 {
+		purego.SyscallN(l.exit, uintptr(code))
+	}
+	os.Exit(code)
 }
 
 func (g *group) Rank() int { return g.rank }

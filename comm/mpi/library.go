@@ -20,6 +20,7 @@ import (
 type library struct {
 	functions map[string]uintptr
 	sleep     uintptr     // usleep, of the C library
+	exit      uintptr     // exit, of the C library, if the process is to end by it; see [Exit]
 	ended     atomic.Bool // the job is to be ended by the next wait for other ranks
 	handles
 }
@@ -102,6 +103,9 @@ func bind(h uintptr, name string) (*library, error) {
 	if _, err := purego.Dlsym(h, "ompi_mpi_comm_world"); err != nil {
 		if standardABI(h) {
 			l.handles = standard
+		}
+		if l.exit, err = purego.Dlsym(purego.RTLD_DEFAULT, "exit"); err != nil {
+			return nil, fmt.Errorf("mpi: the C library: %w", err)
 		}
 		return l, nil
 	}

@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -30,9 +29,6 @@ const (
 	libraryVariable  = "VGG_TEST_MPI_LIBRARY"
 )
 
-// prefixesVariable lists folders, each with another MPI in bin and lib, to test besides.
-const prefixesVariable = "VGG_TEST_MPI_PREFIXES"
-
 func TestMain(m *testing.M) {
 	name := os.Getenv(scenarioVariable)
 	if name == "" {
@@ -50,7 +46,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("failed:", err)
 		os.Exit(3)
 	}
-	os.Exit(0)
+	mpi.Exit(0)
 }
 
 // launcher is a program that starts ranks, with its library.
@@ -62,21 +58,15 @@ type launcher struct {
 
 var openMPIArguments = []string{"--oversubscribe", "--allow-run-as-root", "--mca", "btl_vader_single_copy_mechanism", "none"}
 
-// launchers are those of distributions, and all in the folders that prefixesVariable lists: of a
-// library of MPICH's its own ABI and the standard one.
+// launchers are those of distributions, and what else [vggtest.MPIPrefixes] names.
 func launchers(t *testing.T) []launcher {
 	t.Helper()
 	all := []launcher{
 		{"Open MPI", "mpiexec.openmpi", openMPIArguments, "libmpi.so.40"},
 		{"MPICH", "mpiexec.mpich", nil, "libmpich.so.12"},
 	}
-	for _, prefix := range filepath.SplitList(os.Getenv(prefixesVariable)) {
-		for name, arguments := range map[string][]string{"libmpi.so.40": openMPIArguments[:2], "libmpi.so.12": nil, "libmpi_abi.so.1": nil} {
-			library := filepath.Join(prefix, "lib", name)
-			if _, err := os.Stat(library); err == nil {
-				all = append(all, launcher{name + " of " + filepath.Base(prefix), filepath.Join(prefix, "bin", "mpiexec"), arguments, library})
-			}
-		}
+	for _, l := range vggtest.PrefixedMPI() {
+		all = append(all, launcher{l.Name, l.Program, l.Arguments, l.Library})
 	}
 	return all
 }
@@ -130,7 +120,12 @@ var scenarios = map[string]func(context.Context, comm.Group) error{
 func leaf(i, n int) []float32 {
 	r := rand.New(rand.NewPCG(uint64(i), 7))
 	v := make([]float32, n)
+	const period = 65537 // a prime, so that no cut of a message is one of these values
 	for j := range v {
+		if j >= period {
+			v[j] = v[j-period]
+			continue
+		}
 		v[j] = float32(math.Exp(8*r.NormFloat64()) * (r.Float64() - 0.5))
 	}
 	return v

@@ -4,6 +4,7 @@ package mpi
 
 import (
 	"errors"
+	"os"
 
 	"github.com/verydeep/vgg/comm"
 )
@@ -15,3 +16,6 @@ func Open(Options) (comm.Group, error) {
 
 // Close ends the use of MPI.
 func Close(comm.Group) error { return nil }
+
+// Exit ends the process as [os.Exit] does.
+func Exit(code int) { os.Exit(code) }

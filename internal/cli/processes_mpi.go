@@ -32,3 +32,6 @@ func openGroup(ctx context.Context, library string) (comm.Group, error) {
 
 // closeGroup leaves them.
 func closeGroup(g comm.Group) error { return mpi.Close(g) }
+
+// Exit ends the process, as libraries of MPI want it.
+func Exit(code int) { mpi.Exit(code) }

@@ -188,6 +188,9 @@ func (c *trainCommand) train(e *environment) error {
 		if result != nil && (err == context.Cause(e.ctx) || err == train.ErrStopped) {
 			return interruptedError{fmt.Errorf("interrupted; the weights so far are in %s%s", filepath.Join(o.Dir, train.LastFile), c.continuing(o.Dir))}
 		}
+		if err == train.ErrStopped { // before the first step
+			return interruptedError{err}
+		}
 		return err
 	}
 	if c.JSON {
