@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -49,7 +50,7 @@ func trainedOn(t *testing.T, set string) ([]byte, string) {
 	return data[8+binary.LittleEndian.Uint64(data):], text
 }
 
-// Training on shards on a slow server that fails now and then gives the bits of the files. The
+// Training on shards on a slow server or object store that fails now and then gives the bits of the files. The
 // command that indexes shards makes what is needed for it.
 func TestTrainingFromAServer(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
@@ -77,22 +78,35 @@ func TestTrainingFromAServer(t *testing.T) {
 	if after, err := os.ReadFile(indices[0]); err != nil || !bytes.Equal(after, before) {
 		t.Errorf("the index made anew is %q, want %q (%v)", after, before, err)
 	}
-	faulty := &vggtest.Faulty{Handler: http.FileServer(http.Dir(shards)), Latency: 50 * time.Millisecond, Errors: 7, Resets: 11, Cuts: 5}
-	s := httptest.NewServer(faulty)
-	defer s.Close()
-	var names []string
-	for _, f := range indices {
-		names = append(names, s.URL+"/"+strings.TrimSuffix(filepath.Base(f), ".index"))
-	}
-	got, text := trainedOn(t, strings.Join(names, "::"))
-	if !bytes.Equal(got, want) {
-		t.Error("other weights than from the files")
-	}
-	if !regexp.MustCompile(`waiting for images`).MatchString(text) {
-		t.Errorf("no word of the waiting:\n%s", text)
-	}
-	if _, failed, _ := faulty.Requests(); failed == 0 {
-		t.Error("no request failed")
+	for name, handler := range map[string]http.Handler{
+		"http": http.FileServer(http.Dir(shards)), "s3": s3.Bucket(t, "photos", "set", shards),
+	} {
+		t.Run(name, func(t *testing.T) {
+			faulty := &vggtest.Faulty{Handler: handler, Latency: 50 * time.Millisecond, Errors: 7, Resets: 11, Cuts: 5}
+			server := httptest.NewUnstartedServer(faulty)
+			server.Config.ErrorLog = log.New(io.Discard, "", 0) // of answers that are cut
+			server.Start()
+			defer server.Close()
+			prefix := server.URL + "/"
+			if name == "s3" {
+				s3.Use(t, server.URL)
+				prefix = "s3://photos/set/"
+			}
+			var names []string
+			for _, f := range indices {
+				names = append(names, prefix+strings.TrimSuffix(filepath.Base(f), ".index"))
+			}
+			got, text := trainedOn(t, strings.Join(names, "::"))
+			if !bytes.Equal(got, want) {
+				t.Error("other weights than from the files")
+			}
+			if !regexp.MustCompile(`waiting for images`).MatchString(text) {
+				t.Errorf("no word of the waiting:\n%s", text)
+			}
+			if _, failed, _ := faulty.Requests(); failed == 0 {
+				t.Error("no request failed")
+			}
+		})
 	}
 }
 
