@@ -19,6 +19,7 @@ var machines = []struct {
 	{"Zen 4, avx512", machine{l2: 1 << 18, l3: 8 << 20, reach: reachComplex, rows: 14, depth: 16}},
 	{"Zen 3, avx2", machine{l2: 1 << 17, l3: 8 << 20, reach: reachComplex, rows: 3, depth: 8}},
 	{"Ice Lake, avx512", machine{l2: 5 << 16, l3: 12 << 20, reach: reachMesh, rows: 14, depth: 16}},
+	{"Ice Lake, avx2", machine{l2: 5 << 16, l3: 12 << 20, reach: reachMesh256, rows: 3, depth: 8}},
 	{"Sapphire Rapids, avx512", machine{l2: 1 << 19, l3: 12 << 20, reach: reachDies, rows: 14, depth: 16}},
 	{"Core, avx2", machine{l2: 1 << 16, l3: 2 << 20, reach: reachDies, rows: 3, depth: 8}},
 	{"unknown, go", machine{l2: 1 << 18, l3: 4 << 20, reach: reachDies, rows: 8, depth: 16}},
@@ -121,12 +122,12 @@ func TestCostTable(t *testing.T) {
 		"costNear": {fmt.Sprint(costNear)}, "costScatter": {fmt.Sprint(costScatter)}, "costPanel": {fmt.Sprint(costPanel)},
 		"costMemory": {fmt.Sprint(costMemory)}, "costBack": {fmt.Sprint(costBack)}, "costStream": {fmt.Sprint(costStream)},
 		"costFork": {fmt.Sprintf("%g·10⁵", costFork/1e5)}, "costWait": {fmt.Sprintf("%g·10⁶", costWait/1e6)},
-		"fillL2": {fmt.Sprint(reachComplex.fillL2), fmt.Sprint(reachMesh.fillL2), fmt.Sprint(reachDies.fillL2)}, "fillL3": {fmt.Sprint(fillL3)}, "fillPanel": {fmt.Sprint(fillPanel)},
+		"fillL2": {fmt.Sprint(reachComplex.fillL2), fmt.Sprint(reachMesh.fillL2), fmt.Sprint(reachMesh256.fillL2), fmt.Sprint(reachDies.fillL2)}, "fillL3": {fmt.Sprint(fillL3)}, "fillPanel": {fmt.Sprint(fillPanel)},
 		"backFrom": {fmt.Sprint(backFrom)}, "backWithin": {fmt.Sprint(backWithin)}, "reachRows": {fmt.Sprint(reachRows)},
 		"minGain": {fmt.Sprint(minGain)}, "minSaving": {fmt.Sprint(minSaving)}, "minTiles6": {fmt.Sprint(minTiles6)}, "minTiles7": {fmt.Sprint(minTiles7)},
-		"v": {fmt.Sprint(reachComplex.v), fmt.Sprint(reachMesh.v), fmt.Sprint(reachDies.v)}, "u": {fmt.Sprint(reachComplex.u), fmt.Sprint(reachMesh.u), fmt.Sprint(reachDies.u)},
-		"shared": {fmt.Sprint(reachComplex.shared), fmt.Sprint(reachMesh.shared), fmt.Sprint(reachDies.shared)},
-		"spillV": {fmt.Sprint(reachComplex.spillV), fmt.Sprint(reachMesh.spillV), fmt.Sprint(reachDies.spillV)}, "spillM": {fmt.Sprint(reachComplex.spillM), fmt.Sprint(reachMesh.spillM), fmt.Sprint(reachDies.spillM)},
+		"v": {fmt.Sprint(reachComplex.v), fmt.Sprint(reachMesh.v), fmt.Sprint(reachMesh256.v), fmt.Sprint(reachDies.v)}, "u": {fmt.Sprint(reachComplex.u), fmt.Sprint(reachMesh.u), fmt.Sprint(reachMesh256.u), fmt.Sprint(reachDies.u)},
+		"shared": {fmt.Sprint(reachComplex.shared), fmt.Sprint(reachMesh.shared), fmt.Sprint(reachMesh256.shared), fmt.Sprint(reachDies.shared)},
+		"spillV": {fmt.Sprint(reachComplex.spillV), fmt.Sprint(reachMesh.spillV), fmt.Sprint(reachMesh256.spillV), fmt.Sprint(reachDies.spillV)}, "spillM": {fmt.Sprint(reachComplex.spillM), fmt.Sprint(reachMesh.spillM), fmt.Sprint(reachMesh256.spillM), fmt.Sprint(reachDies.spillM)},
 	} {
 		if got := rows[name]; len(got) < len(want) || !slices.Equal(got[:len(want)], want) {
 			t.Errorf("docs/kernels.md: %s is %q, the code has %q", name, got, want)
